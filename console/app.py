@@ -1,0 +1,357 @@
+"""The command: `kitchenlog run | list | show | replay | plan | diff | graph`.
+
+Exit codes: 0 done and ok; 1 done, and something differs or is blocked; 2 it could not be done.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NoReturn
+
+import click
+
+import runtime
+from console import report
+from runtime import place
+
+DIFFERS, FAILED = 1, 2
+
+
+class State:
+    """What the options before the command say."""
+
+    def __init__(self, store: str | None) -> None:
+        self.place = place.find()
+        self.runtime = runtime.configure(store)
+
+
+def fail(message: str) -> NoReturn:
+    """End with a sentence on standard error."""
+    click.echo(f"kitchenlog: {message}", err=True)
+    sys.exit(FAILED)
+
+
+def clearly(fn: Callable[..., Any]) -> Callable[..., Any]:
+    """A user's error is a sentence, not a traceback."""
+
+    @functools.wraps(fn)
+    def call(*args: Any, **kwargs: Any) -> Any:
+        try:
+            return fn(*args, **kwargs)
+        except (runtime.KitchenlogError, ValueError) as error:
+            fail(str(error))
+
+    return call
+
+
+def load(name: str) -> Any:
+    """The object that `module:object` names. Only the user's command line and configuration come here, never a trace."""
+    module_name, _, attribute = name.partition(":")
+    if not module_name or not attribute:
+        fail(f"{name!r} is not module:object, as in bot:agent")
+    here = str(Path.cwd())
+    if here not in sys.path:
+        sys.path.insert(0, here)
+    try:
+        module = importlib.import_module(module_name)
+    except ImportError as error:
+        fail(f"{name}: {error}")
+    try:
+        return functools.reduce(getattr, attribute.split("."), module)
+    except AttributeError as error:
+        fail(f"{name}: {error}")
+
+
+def load_agent(name: str) -> runtime.Agent[Any, Any]:
+    """The agent that `module:object` names."""
+    found = load(name)
+    if not isinstance(found, runtime.Agent):
+        fail(f"{name} is a {type(found).__name__}, not an agent: graph.build(...) returns one")
+    return found
+
+
+def register(state: State, agent: str | None) -> runtime.Agent[Any, Any] | None:
+    """Make agents known: the one named, and those of the configuration."""
+    for name in state.place.agents:
+        state.runtime.register(load_agent(name))
+    if agent is None:
+        return None
+    found = load_agent(agent)
+    state.runtime.register(found)
+    return found
+
+
+def emit(data: Any) -> None:
+    """Print JSON."""
+    click.echo(json.dumps(data, ensure_ascii=False, indent=2))
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.option("--store", help="The folder of the recordings; by default the project's.")
+@click.version_option(package_name="kitchenlog")
+@click.pass_context
+@clearly
+def main(context: click.Context, store: str | None) -> None:
+    """Record agents, and replay any recorded run step by step.
+
+    \b
+    Example:
+      kitchenlog run bot:agent '{"text": "Where is my order?"}'
+      kitchenlog list
+      kitchenlog replay 48f9c3
+    """
+    context.obj = State(store)
+    context.call_on_close(context.obj.runtime.close)
+
+
+json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+agent_option = click.option("--agent", help="module:object of the agent; by default those that the configuration lists.")
+
+
+@main.command()
+@click.argument("agent")
+@click.argument("value")
+@click.option("--subject", help="Whom the run is about; stored as a keyed hash only.")
+@click.option("--attribute", "-a", multiple=True, help="name=value, for --where; may be repeated.")
+@json_option
+@click.pass_obj
+@clearly
+def run(state: State, agent: str, value: str, subject: str | None, attribute: tuple[str, ...], *, as_json: bool) -> None:
+    """Run AGENT (module:object) on VALUE (JSON, - for standard input) and record it.
+
+    \b
+    Example: kitchenlog run bot:agent '{"text": "Where is my order?"}' -a variant=B
+    """
+    import msgspec  # noqa: PLC0415 - only this command converts JSON
+
+    found = load_agent(agent)
+    text = sys.stdin.read() if value == "-" else value
+    try:
+        given = msgspec.convert(msgspec.json.decode(text), found.input_type)
+    except (msgspec.DecodeError, msgspec.ValidationError, UnicodeError) as error:
+        fail(f"VALUE is no {getattr(found.input_type, '__name__', found.input_type)} in JSON: {error}")
+    attributes: dict[str, Any] = {}
+    for one in attribute:
+        name, sign, content = one.partition("=")
+        if not sign:
+            fail(f"--attribute is name=value, not {one!r}")
+        try:
+            attributes[name] = json.loads(content)
+        except ValueError:
+            attributes[name] = content
+    try:
+        done = state.runtime.run(found, given, subject=subject, attributes=attributes)
+    except runtime.KitchenlogError:
+        raise
+    except Exception as error:
+        notes = "; ".join(getattr(error, "__notes__", ()))
+        fail(f"the agent raised {type(error).__name__}: {error}. {notes}")
+    recording = done.recording
+    if as_json:
+        emit({"trace_id": done.trace_id, "durable": done.durable, "output": recording.to_json()["output"]})
+    else:
+        report.run(recording)
+
+
+@main.command("list")
+@click.option("--where", help="For instance: outcome.csat <= 2 and variant = 'B'")
+@click.option("--limit", default=20, show_default=True, type=click.IntRange(1), help="At most so many.")
+@json_option
+@click.pass_obj
+@clearly
+def list_(state: State, where: str | None, limit: int, *, as_json: bool) -> None:
+    """Recorded traces, newest first.
+
+    \b
+    Example: kitchenlog list --where "status = 'error'"
+    """
+    found = state.runtime.list(where, limit)
+    if as_json:
+        emit([report.listed_json(line) for line in found])
+    else:
+        report.listed(found, state.runtime.path)
+
+
+@main.command()
+@click.argument("trace")
+@click.option("--full", is_flag=True, help="Whole values, not only the start of each.")
+@json_option
+@click.pass_obj
+@clearly
+def show(state: State, trace: str, *, full: bool, as_json: bool) -> None:
+    """The spans of TRACE with what went in and came out. Addresses are the first column.
+
+    \b
+    Example: kitchenlog show 48f9c3
+    """
+    recording = state.runtime.open(trace)
+    if as_json:
+        emit(recording.to_json())
+    else:
+        report.show(recording, full=full)
+
+
+def replay_options(fn: Callable[..., Any]) -> Callable[..., Any]:
+    """The options that replay and plan share."""
+    for option in (
+        click.option("--swap", multiple=True, metavar="ADDRESS=MODULE:OBJECT", help="Run this step instead; may be repeated."),
+        click.option("--override", multiple=True, metavar="ADDRESS=JSON", help="Take this value instead; may be repeated."),
+        click.option("--live", multiple=True, metavar="ADDRESS", help='May call providers: an address, or "needed".'),
+        click.option("--budget", type=float, help="The most that live calls may cost, in US dollars."),
+        click.option("--recorded-code", is_flag=True, help="Reuse the values of steps whose code has changed."),
+        agent_option,
+        json_option,
+    ):
+        fn = option(fn)
+    return fn
+
+
+def _options(
+    swap: tuple[str, ...], override: tuple[str, ...], live: tuple[str, ...], budget: float | None, *, recorded_code: bool
+) -> dict[str, Any]:
+    options: dict[str, Any] = {"live": list(live) or None, "budget_usd": budget}
+    if recorded_code:
+        options["code"] = "recorded"
+    if swap:
+        options["swap"] = {address: load(name) for address, name in (_pair(one, "--swap") for one in swap)}
+    if override:
+        options["override"] = {address: _json(text) for address, text in (_pair(one, "--override") for one in override)}
+    return options
+
+
+def _pair(text: str, option: str) -> tuple[str, str]:
+    address, sign, rest = text.partition("=")
+    if not sign:
+        fail(f"{option} is ADDRESS=..., not {text!r}")
+    return address, rest
+
+
+def _json(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError as error:
+        fail(f"--override takes JSON: {error}")
+
+
+@main.command()
+@click.argument("trace")
+@replay_options
+@click.pass_obj
+@clearly
+def replay(
+    state: State,
+    trace: str,
+    swap: tuple[str, ...],
+    override: tuple[str, ...],
+    live: tuple[str, ...],
+    budget: float | None,
+    agent: str | None,
+    *,
+    recorded_code: bool,
+    as_json: bool,
+) -> None:
+    """Replay TRACE with its providers stubbed. Nothing calls a provider that --live does not name.
+
+    \b
+    Example: kitchenlog replay 48f9c3 --swap retrieve=fixes:retrieve --live needed
+    """
+    chosen = register(state, agent)
+    options = _options(swap, override, live, budget, recorded_code=recorded_code)
+    done = state.runtime.replay(trace, agent=chosen, **options)
+    if as_json:
+        emit(done.to_json())
+    else:
+        report.replay(done, _again(trace, done, swap, override, live, agent))
+    if not done.certificate.ok:
+        sys.exit(DIFFERS)
+
+
+def _again(
+    trace: str, done: Any, swap: tuple[str, ...], override: tuple[str, ...], live: tuple[str, ...], agent: str | None
+) -> str | None:
+    """The next command of a blocked replay."""
+    if not done.blocked:
+        return None
+    side = any(one.side_effect for one in done.blocked) or "needed" in live
+    named = [*live, *(one.address for one in done.blocked)] if side else [*live, "needed"]
+    parts = [f"kitchenlog replay {done.recording.trace_id}"]
+    parts += [f"--swap {one}" for one in swap]
+    parts += [f"--override '{one}'" for one in override]
+    parts += [f"--live {one}" for one in dict.fromkeys(named)]
+    parts += [f"--agent {agent}"] if agent else []
+    return " ".join(parts)
+
+
+@main.command()
+@click.argument("trace")
+@replay_options
+@click.pass_obj
+@clearly
+def plan(
+    state: State,
+    trace: str,
+    swap: tuple[str, ...],
+    override: tuple[str, ...],
+    live: tuple[str, ...],
+    budget: float | None,
+    agent: str | None,
+    *,
+    recorded_code: bool,
+    as_json: bool,
+) -> None:
+    """What `kitchenlog replay` with the same options will do, before it does it.
+
+    \b
+    Example: kitchenlog plan 48f9c3 --swap retrieve=fixes:retrieve
+    """
+    chosen = register(state, agent)
+    options = _options(swap, override, live, budget, recorded_code=recorded_code)
+    made = state.runtime.plan(trace, agent=chosen, **options)
+    if as_json:
+        emit(made.to_json())
+    else:
+        report.plan(made)
+
+
+@main.command()
+@click.argument("old")
+@click.argument("new")
+@json_option
+@click.pass_obj
+@clearly
+def diff(state: State, old: str, new: str, *, as_json: bool) -> None:
+    """What differs between the traces OLD and NEW, span by span.
+
+    \b
+    Example: kitchenlog diff 48f9c3 51ab20
+    """
+    made = state.runtime.diff(old, new)
+    if as_json:
+        emit(made.to_json())
+    else:
+        report.diff(made)
+    if made.spans:
+        sys.exit(DIFFERS)
+
+
+@main.command()
+@click.argument("agent")
+@click.option("--mermaid", is_flag=True, help="As a Mermaid flowchart.")
+@json_option
+@clearly
+def graph(agent: str, *, mermaid: bool, as_json: bool) -> None:
+    """The graph of AGENT (module:object).
+
+    \b
+    Example: kitchenlog graph bot:agent --mermaid
+    """
+    found = load_agent(agent)
+    if as_json:
+        emit(report.graph_json(found))
+    else:
+        click.echo(found.to_mermaid() if mermaid else found.to_text())

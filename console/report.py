@@ -1,0 +1,178 @@
+"""What the command prints for people."""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import attrs
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+from rich.text import Text
+
+import runtime
+from runtime.recording import Call, Span, brief, plain
+from storage import codec
+
+_COLOURS = {
+    "ok": "green", "error": "red", "timeout": "red", "cancelled": "yellow", "damaged": "red", "unfinished": "yellow",
+    "blocked": "red", "reproduced": "green", "reused": "dim", "cut off": "green", "swapped": "cyan", "changed": "yellow",
+    "added": "cyan", "dropped": "yellow", "moved": "yellow", "live": "magenta", "diverged": "bold red",
+    "unreplayable": "red", "verify": "green", "reuse": "dim", "maybe": "yellow",
+}  # fmt: skip
+
+
+def _console() -> Console:
+    return Console(highlight=False, soft_wrap=False)
+
+
+def _status(text: str) -> Text:
+    return Text(text, style=_COLOURS.get(text, ""))
+
+
+def _table(*columns: str) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="dim", show_edge=False)
+    for place, column in enumerate(columns):
+        table.add_column(column, no_wrap=place == 0, overflow="fold" if place == 0 else "ellipsis")
+    return table
+
+
+def run(recording: Any) -> None:
+    """A run that has just ended."""
+    out = _console()
+    out.print(brief(recording.output, 2000), markup=False)
+    out.print(f"recorded as {recording.trace_id}", style="dim")
+
+
+def listed_json(line: runtime.Listed) -> dict[str, Any]:
+    """A line of the list as JSON data."""
+    return {**attrs.asdict(line, recurse=False), "attributes": plain(line.attributes)}
+
+
+def listed(lines: Sequence[runtime.Listed], path: Path) -> None:
+    """The list."""
+    out = _console()
+    if not lines:
+        out.print(f"no such trace in {path}", markup=False)
+        return
+    table = _table("trace", "agent", "status", "started (UTC)", "ms", "spans", "attributes")
+    for line in lines:
+        when = datetime.datetime.fromtimestamp(line.started, tz=datetime.UTC).strftime("%Y-%m-%d %H:%M:%S")
+        took = "" if line.duration_ms is None else f"{line.duration_ms:.1f}"
+        shown = " ".join(f"{key}={value}" for key, value in line.attributes.items())
+        agent = line.agent if line.kind != "replay" else f"{line.agent} (replay)"
+        table.add_row(line.trace_id[:12], escape(agent), _status(line.status), when, took, str(line.spans), escape(shown))
+    out.print(table)
+
+
+def show(recording: runtime.Recording, *, full: bool) -> None:
+    """A trace."""
+    out = _console()
+    head = f"{recording.trace_id}  {recording.agent}  "
+    out.print(Text(head).append_text(_status(recording.status)))
+    if recording.original:
+        out.print(f"replay of {recording.original}", markup=False)
+    for damage in recording.stored.damage:
+        out.print(f"damage: {damage}", style="red", markup=False)
+    width = 100_000 if full else max(40, out.width - 12)
+    out.print(f"input   {brief(codec.decode_any(recording.input), width)}", markup=False, overflow="fold")
+    table = _table("address", "status", "ms")
+    for address, item in recording.tree():
+        result = item.result
+        took = item.record.duration if isinstance(item, Span) else item.duration_ns
+        status = "unfinished" if result is None else result.status
+        table.add_row(escape(address), _status(status), f"{took / 1e6:.1f}")
+    out.print(table)
+    for address, item in recording.tree():
+        _values(out, recording, address, item, width)
+    result = recording.result
+    out.print(f"output  {'' if result is None else result.text if not result.ok else brief(result.value, width)}", markup=False, overflow="fold")
+    out.print(f"next: kitchenlog replay {recording.trace_id}", style="dim", markup=False)
+
+
+def _values(out: Console, recording: runtime.Recording, address: str, item: Span | Call, width: int) -> None:
+    out.print()
+    kind = "step" if isinstance(item, Span) else "effect"
+    out.print(Text(address, style="bold").append(f"  {kind}", style="dim"))
+    given = recording.inputs(item) if isinstance(item, Span) else codec.decode_any(item.request)
+    for name, value in (given or {}).items():
+        out.print(f"  {name} = {brief(value, width)}", markup=False, overflow="fold")
+    result = item.result
+    told = "no outcome" if result is None else brief(result.value, width) if result.ok else result.text
+    out.print(f"  -> {told}", markup=False, overflow="fold")
+    attributes = (item.record.attributes if isinstance(item, Span) else item.attributes) or {}
+    for key, value in attributes.items():
+        out.print(f"     {key}: {brief(value, width)}", style="dim", markup=False)
+    if isinstance(item, Span):
+        for finding in item.record.findings or ():
+            out.print(f"     ! {finding}", style="yellow", markup=False)
+        for number, (_, took, status, error) in enumerate(item.record.attempts or (), 1):
+            text = "ok" if error is None else error.message
+            out.print(f"     attempt !{number}: {status and 'failed' or 'ok'} after {took / 1e6:.1f} ms: {text}", markup=False)
+
+
+def replay(done: Any, again: str | None) -> None:
+    """A replay: its certificate, what is blocked, and what came out otherwise."""
+    out = _console()
+    for note in done.notes:
+        out.print(f"code changed: {note}", style="yellow", markup=False)
+    table = _table("address", "status", "reason")
+    for entry in done.certificate.entries:
+        table.add_row(escape(entry.address), _status(entry.status), escape(entry.reason))
+    out.print(table)
+    out.print(Text(str(done.certificate), style="green" if done.certificate.ok else "red"))
+    difference = done.diff()
+    if difference.spans:
+        out.print()
+        diff(difference)
+    for one in done.blocked:
+        out.print()
+        out.print(str(one), markup=False, overflow="fold")
+    if again is not None:
+        out.print()
+        out.print("to make the call for real:", markup=False)
+        out.print(again, markup=False, soft_wrap=True)
+    if done.trace_id:
+        out.print(f"recorded as {done.trace_id}", style="dim", markup=False)
+
+
+def plan(made: Any) -> None:
+    """A plan."""
+    out = _console()
+    table = _table("address", "mode", "reason")
+    for step in made.steps:
+        table.add_row(escape(step.address), _status(step.mode), escape(step.reason))
+    out.print(table)
+    out.print(f"{len(made.runs)} steps run or may run; at most {made.live_calls} recorded calls go live", markup=False)
+
+
+def diff(made: Any) -> None:
+    """A difference."""
+    out = _console()
+    for one in made.spans:
+        out.print(Text(one.address, style="bold").append(f"  {one.kind}", style="dim"))
+        for field in one.fields:
+            out.print(f"    {field}", markup=False, overflow="fold")
+    out.print(f"first difference at {made.first}; {made.same} spans equal" if made.spans else f"equal in all {made.same} spans", markup=False)
+
+
+def graph_json(agent: runtime.Agent[Any, Any]) -> dict[str, Any]:
+    """A graph as JSON data."""
+    return {
+        "name": agent.name,
+        "fingerprint": agent.fingerprint.hex(),
+        "nodes": [
+            {
+                "name": spec.name,
+                "kind": spec.kind,
+                "inputs": ["input" if place < 0 else agent.nodes[place].name for place in spec.inputs],
+                "result": codec.show_type(spec.codec.declared),
+                "fingerprint": spec.step.fingerprint.digest.hex(),
+                "reads": list(spec.step.fingerprint.reached),
+            }
+            for spec in agent.nodes
+        ],
+    }

@@ -1,0 +1,66 @@
+"""The same bot over the retail data of tau-bench: 115 customers' messages, 1,000 orders, one policy.
+
+The data is not part of this repository. Its folder is looked for beside the checkout, or named with `--data`.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+
+import runtime
+from examples.refund_bot.bot import Prompt, Reply, Turn, build_agent
+from examples.refund_bot.model import SmolLM2
+from examples.refund_bot.orders import Orders, Record
+from examples.refund_bot.policies import Passages
+
+DATA: Final = Path(__file__).parents[3] / "shared" / "data" / "tau_retail"
+
+# Free text, and little of it: the model reads each prompt at some 200 tokens a second on two cores.
+PROMPT: Final = Prompt(system="You answer customers of a shop from its policy, in one sentence.", max_tokens=24)
+
+
+class DataMissing(FileNotFoundError):
+    """Raised when the folder of the data is not there."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(
+            f"no retail data in {folder}; name its folder with --data. It holds tasks_test.json, users.json, "
+            "orders.json and policy.md of tau-bench's retail domain."
+        )
+
+
+def load_turns(folder: Path = DATA) -> list[Turn]:
+    """The message of every test task.
+
+    Raises:
+        DataMissing: the data is not in the folder.
+    """
+    tasks = msgspec.json.decode(_bytes(folder, "tasks_test.json"), type=list[dict[str, Any]])
+    return [Turn(task["user_id"], task["instruction"]) for task in tasks]
+
+
+def load_agent(llm: SmolLM2, folder: Path = DATA) -> runtime.Agent[Turn, Reply]:
+    """The bot over the data's policy and orders.
+
+    Args:
+        llm: the model.
+        folder: of the data.
+
+    Raises:
+        DataMissing: the data is not in the folder.
+    """
+    users = msgspec.json.decode(_bytes(folder, "users.json"), type=dict[str, dict[str, Any]])
+    records = msgspec.json.decode(_bytes(folder, "orders.json"), type=dict[str, Record])
+    by_user = {user_id: [records[order_id] for order_id in user["orders"]] for user_id, user in users.items()}
+    index = Passages.read([folder / "policy.md"])
+    return build_agent(index, Orders("tau retail", by_user), llm, prompt=PROMPT, k=2)
+
+
+def _bytes(folder: Path, name: str) -> bytes:
+    try:
+        return (folder / name).read_bytes()
+    except FileNotFoundError as error:
+        raise DataMissing(folder) from error

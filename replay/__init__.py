@@ -1,0 +1,1 @@
+"""Taking a recording apart: matching, minimal work, the plan, the certificate, the difference."""

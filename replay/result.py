@@ -1,0 +1,160 @@
+"""A finished replay."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import attrs
+
+from replay import plan as planning
+from replay.alignment import compare
+from replay.blocked import Blocked
+from replay.certificate import Certificate
+from replay.damage import refuse
+from replay.difference import TraceDiff
+from replay.plan import Plan
+from replay.replayer import Replayer, Request
+from replay.selection import as_list, as_selection, known_addresses
+from runtime import effect, failure
+from runtime.errors import ReplayBlocked
+from runtime.graph import Agent
+from runtime.recording import Recording, Result
+
+
+@attrs.define(eq=False)
+class Replay:
+    """What a replay did and what it proved."""
+
+    recording: Recording
+    """The original."""
+    plan: Plan
+    certificate: Certificate
+    blocked: tuple[Blocked, ...]
+    """Calls that the recording could not answer and nobody allowed."""
+    ran: tuple[str, ...]
+    """Addresses whose code ran, in order."""
+    notes: tuple[str, ...]
+    """Steps whose code differs from the recorded."""
+    spent_usd: float
+    """What live calls said they cost."""
+    result: Result | None
+    replayer: Replayer
+    _call: str
+    """How this replay is called again, for the hint."""
+    trace_id: str = ""
+    """Of the replay's own trace; empty where it was not recorded."""
+
+    @property
+    def output(self) -> Any:
+        """What the run returns now.
+
+        Raises:
+            ReplayBlocked: it depends on a call without a recorded answer; the text ends with the call that allows it.
+            Exception: the run ends in an error, as the recorded one did or because of the change.
+        """
+        result = self.result
+        if result is None:
+            raise ReplayBlocked("the recording does not tell what the run returned", ())
+        if result.status == "blocked":
+            raise ReplayBlocked(self.hint(), [one.address for one in self.blocked])
+        if not result.ok:
+            raise failure.rebuild(result.error)
+        agent = self.replayer.agent
+        wanted = agent.input_codec if agent.output < 0 else agent.nodes[agent.output].codec
+        return wanted.decode(result.data or b"\xc0")
+
+    @property
+    def next_call(self) -> str | None:
+        """The exact call that allows what is blocked, or None where nothing is."""
+        if not self.blocked:
+            return None
+        if any(one.side_effect for one in self.blocked) or self.replayer.request.needed:
+            wanted = list(dict.fromkeys([*self.replayer.request.live.keys(), *(one.address for one in self.blocked)]))
+            return self._call.replace("LIVE", f", live={wanted!r}")
+        return self._call.replace("LIVE", ', live="needed"')
+
+    def hint(self) -> str:
+        """What is blocked, and how to go on."""
+        lines = [f"the replay of {self.recording.trace_id[:12]} stops at {len(self.blocked)} call{'s' if len(self.blocked) != 1 else ''} that the recording cannot answer"]
+        lines += [str(one) for one in self.blocked]
+        if self.next_call is not None:
+            lines += ["to make the call for real:", f"    {self.next_call}"]
+        return "\n".join(lines)
+
+    def diff(self) -> TraceDiff:
+        """What came out otherwise than in the recording, address by address."""
+        return compare(self.recording, self.replayer)
+
+    def to_json(self) -> dict[str, Any]:
+        """As JSON data."""
+        return {
+            "trace_id": self.trace_id,
+            "replay_of": self.recording.trace_id,
+            "certificate": self.certificate.to_json(),
+            "blocked": [one.to_json() for one in self.blocked],
+            "next_call": self.next_call,
+            "ran": list(self.ran),
+            "notes": list(self.notes),
+            "spent_usd": self.spent_usd,
+            "diff": self.diff().to_json(),
+        }
+
+    def __repr__(self) -> str:
+        return f"<Replay of {self.recording.trace_id}: {self.certificate}>"
+
+
+def request_of(
+    recording: Recording,
+    agent: Agent[Any, Any],
+    *,
+    swap: Mapping[str, Any] | None,
+    override: Mapping[str, Any] | None,
+    live: str | Sequence[str] | None,
+    budget_usd: float | None,
+    code: str,
+) -> Request:
+    """What the caller asked for, its keys resolved.
+
+    Raises:
+        UnknownAddress: a key names no span.
+        ValueError: `code` is neither current nor recorded.
+    """
+    if code not in {"current", "recorded"}:
+        raise ValueError(f"code is 'current' or 'recorded', not {code!r}")
+    known = known_addresses(recording, [spec.name for spec in agent.nodes])
+    named = as_list(live)
+    needed = "needed" in named
+    chosen = as_selection(dict.fromkeys([key for key in named if key != "needed"], True), "live", known)
+    return Request(
+        as_selection(swap, "swap", known), as_selection(override, "override", known), chosen, needed, budget_usd,
+        code == "recorded",
+    )  # fmt: skip
+
+
+async def replay(
+    recording: Recording,
+    agent: Agent[Any, Any],
+    request: Request,
+    *,
+    redact: Callable[[Any], Any],
+    call: str,
+    replayer: Callable[..., Replayer] = Replayer,
+) -> Replay:
+    """Replay a recording."""
+    planned = planning.make(recording, agent, request)
+    worker = replayer(recording, agent, request, redact=redact)
+    entries = refuse(recording)
+    if entries is not None:
+        certificate = Certificate(recording.trace_id, entries)
+        return Replay(recording, planned, certificate, (), (), (), 0.0, None, worker, call)
+    with effect.replaying(recording.trace_id):
+        result = await worker.run()
+    order = {address: place for place, address in enumerate(recording.addresses())}
+    listed = sorted(worker.entries.values(), key=lambda entry: order.get(entry.address, len(order)))
+    certificate = Certificate(recording.trace_id, tuple(listed))
+    blocked = {one.address: one for one in worker.blocked}
+    return Replay(
+        recording, planned, certificate, tuple(blocked.values()), tuple(worker.ran), tuple(dict.fromkeys(worker.notes)),
+        worker.spent_usd, result, worker, call,
+    )  # fmt: skip

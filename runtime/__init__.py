@@ -1,0 +1,90 @@
+"""kitchenlog: an agent runtime that writes everything down, so that any run can be replayed."""
+
+from pathlib import Path as _Path
+
+from runtime.shadowing import check as _check
+
+_check(_Path(__file__).parent.parent)
+
+from runtime._face import (  # noqa: E402 - a shadowed package must be named before it is imported
+    Listed,
+    Run,
+    Runtime,
+    adiff,
+    alist,
+    aopen,
+    aplan,
+    areplay,
+    arun,
+    configure,
+    diff,
+    list,
+    open,
+    plan,
+    register,
+    replay,
+    run,
+)
+from runtime.effect import effect  # noqa: E402 - as above
+from runtime.entropy import Current, current  # noqa: E402 - as above
+from runtime.errors import (  # noqa: E402 - as above
+    BuildError,
+    KitchenlogError,
+    RecordedError,
+    Refused,
+    ReplayBlocked,
+    RuntimeMisuse,
+    UnknownAddress,
+    UnknownAgent,
+)
+from runtime.graph import Agent, Graph, Node  # noqa: E402 - as above
+from runtime.recording import Recording  # noqa: E402 - as above
+from runtime.step import Retry, step  # noqa: E402 - as above
+from storage.errors import AmbiguousTrace, CorruptRecord, InvalidId, StoreError, TraceNotFound  # noqa: E402 - as above
+from storage.values import Erased, Opaque, Redacted, Vector  # noqa: E402 - as above
+
+__all__ = (
+    "Agent",
+    "AmbiguousTrace",
+    "BuildError",
+    "CorruptRecord",
+    "Current",
+    "Erased",
+    "Graph",
+    "InvalidId",
+    "KitchenlogError",
+    "Listed",
+    "Node",
+    "Opaque",
+    "RecordedError",
+    "Recording",
+    "Redacted",
+    "Refused",
+    "ReplayBlocked",
+    "Retry",
+    "Run",
+    "Runtime",
+    "RuntimeMisuse",
+    "StoreError",
+    "TraceNotFound",
+    "UnknownAddress",
+    "UnknownAgent",
+    "Vector",
+    "adiff",
+    "alist",
+    "aopen",
+    "aplan",
+    "areplay",
+    "arun",
+    "configure",
+    "current",
+    "diff",
+    "effect",
+    "list",
+    "open",
+    "plan",
+    "register",
+    "replay",
+    "run",
+    "step",
+)

@@ -1,0 +1,571 @@
+"""The public face: `Runtime`, and the same names as functions of a default one.
+
+Every name has an awaitable twin with an `a` before it. This is the one module of `runtime` that imports `replay`, inside
+the methods that need it.
+"""
+
+from __future__ import annotations
+
+import contextvars
+import functools
+import os
+import random
+import sys
+import threading
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Concatenate, Generic, ParamSpec, Self, TypeVar
+
+import anyio
+import anyio.to_thread
+import attrs
+import msgspec
+
+from runtime import environment, failure, place, recording, where
+from runtime.engine import walk
+from runtime.errors import RuntimeMisuse, UnknownAgent
+from runtime.graph import Agent
+from runtime.recorder import NODE_ROOT, Recorder, clean, wait_for
+from runtime.recording import Recording
+from storage import codec, ids
+from storage.log import Log, Sink
+from storage.records import Kind
+from storage.store import LocalStore
+
+if TYPE_CHECKING:
+    from replay.difference import TraceDiff
+    from replay.plan import Plan
+    from replay.result import Replay
+
+A = TypeVar("A")
+R = TypeVar("R")
+P = ParamSpec("P")
+
+CHECK_EVERY = 64
+"""One run in so many is run in check mode (DESIGN 3)."""
+
+
+def _same(value: Any) -> Any:
+    return value
+
+
+@attrs.define(eq=False)
+class Run(Generic[R]):
+    """A finished live run."""
+
+    output: R
+    trace_id: str
+    """32 hexadecimal digits."""
+    _runtime: Runtime
+    _sink: Sink
+    _committed: bool
+
+    @property
+    def recording(self) -> Recording:
+        """The trace, read back from the store."""
+        return self._runtime.load(self.trace_id)
+
+    @property
+    def durable(self) -> str:
+        """committed (on disk), batched (on disk within 50 ms), or lost: with how many records could not be kept."""
+        if self._sink.lost:
+            return f"lost: {self._sink.lost} records"
+        return "committed" if self._committed else "batched"
+
+
+@attrs.frozen
+class Listed:
+    """A line of `runtime.list`."""
+
+    trace_id: str
+    agent: str
+    status: str
+    kind: str
+    """run or replay."""
+    started: float
+    """Unix seconds."""
+    duration_ms: float | None
+    spans: int
+    attributes: dict[str, Any]
+
+
+class Runtime:
+    """Runs agents, records them, and replays what was recorded.
+
+    Args:
+        store: a folder. By default the project's: the nearest `kitchenlog.toml` or `[tool.kitchenlog]`, else `./.kitchenlog`.
+        commit: wait after each run until it is on disk.
+        redact: applied to every value before it is recorded.
+        check: run every run in check mode (mutated inputs, values that do not decode to themselves); by default 1 in 64.
+        backend: the loop that the plain names start, `asyncio` or `trio`.
+
+    Raises:
+        StoreError: the store cannot be used.
+    """
+
+    def __init__(
+        self,
+        store: str | os.PathLike[str] | None = None,
+        *,
+        commit: bool = False,
+        redact: Callable[[Any], Any] = _same,
+        check: bool = False,
+        backend: str = "asyncio",
+    ) -> None:
+        self._place = place.find()
+        given = os.fspath(store) if store is not None else None
+        if given is not None and "://" in given:
+            raise RuntimeMisuse(f"{given}: this version keeps recordings in a folder")
+        self.path = Path(given).resolve() if given is not None else self._place.store
+        self._commit, self._redact, self._check, self._backend = commit, redact, check, backend
+        self._store: LocalStore | None = None
+        self._log: Log | None = None
+        self._agents: dict[tuple[str, bytes], Agent[Any, Any]] = {}
+        self._lock = threading.RLock()
+        self._runs = random.Random().randrange(CHECK_EVERY)
+
+    # the store
+
+    def _reading(self) -> LocalStore:
+        with self._lock:
+            if self._log is not None:
+                self._log.flush(30.0)
+            if self._store is None:
+                self._store = LocalStore.open(self.path, create=False)
+            self._store.refresh()
+            return self._store
+
+    def _writing(self) -> Log:
+        log = self._log
+        if log is None:
+            with self._lock:
+                if self._log is None:
+                    if self._store is None:
+                        self._store = LocalStore.open(self.path, create=True)
+                    self._log = Log(self._store, on_loss=_warn)
+                log = self._log
+        return log
+
+    def close(self) -> None:
+        """Write everything that was recorded, and stop."""
+        with self._lock:
+            if self._log is not None:
+                self._log.close(30.0)
+                self._log = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    # agents
+
+    def register(self, agent: Agent[Any, Any]) -> None:
+        """Make an agent known, so that its traces can be replayed. Running it does so too."""
+        self._agents[agent.name, agent.fingerprint] = agent
+
+    def _agent_of(self, found: Recording, agent: Agent[Any, Any] | None) -> Agent[Any, Any]:
+        if agent is not None:
+            return agent
+        same = [one for (name, _), one in self._agents.items() if name == found.agent]
+        for one in same:
+            if one.fingerprint == found.fingerprint:
+                return one
+        if same:
+            return same[-1]
+        known = ", ".join(sorted({name for name, _ in self._agents})) or "none"
+        raise UnknownAgent(
+            f"trace {found.trace_id} was recorded by agent {found.agent!r}; known here: {known}. Register it with "
+            f"runtime.register(agent), pass agent=..., or write in kitchenlog.toml: "
+            f'agents = ["your_module:{found.agent.rpartition(".")[2]}"]'
+        )
+
+    # running
+
+    async def arun(
+        self,
+        agent: Agent[A, R],
+        value: A,
+        *,
+        subject: str | None = None,
+        attributes: Mapping[str, Any] | None = None,
+        traceparent: str | None = None,
+    ) -> Run[R]:
+        """Run an agent and record it.
+
+        Args:
+            agent: what to run.
+            value: its input.
+            subject: whom the trace is about; stored as a keyed hash only.
+            attributes: of the trace, for `where`.
+            traceparent: the W3C header of the caller's trace.
+
+        Raises:
+            Exception: what the agent raised; a note on it names the trace.
+        """
+        log = self._writing()
+        store = self._store
+        assert store is not None
+        self._agents[agent.name, agent.fingerprint] = agent
+        trace = ids.new_trace_id()
+        sink = log.begin(trace)
+        sink.personal = subject is not None
+        seed = os.urandom(32)
+        self._runs += 1
+        recorder = Recorder(log, sink, seed=seed, redact=self._redact, check=self._check or self._runs % CHECK_EVERY == 0)
+        manifest = log.shared((agent.name, agent.fingerprint), functools.partial(describe_agent, agent))
+        surroundings = log.shared("environment", environment.encoded)
+        hashed = None if subject is None else store.mac("subject", subject.encode("utf-8", "surrogatepass"))
+        otel = None if traceparent is None else ids.parse_traceparent(traceparent)
+        wall = recorder.root.wall
+        log.append(
+            sink,
+            int(Kind.HEADER),
+            sink.next_id(),
+            (
+                0, 0, agent.name, agent.fingerprint, manifest, surroundings, wall, seed, hashed,
+                clean(dict(attributes or {})) or {}, otel, recorder.encode(value, agent.input_codec.encode), "run",
+            ),
+        )  # fmt: skip
+        status, data, error = 0, None, None
+        try:
+            values = await walk(agent, value, recorder.node)
+            output = value if agent.output < 0 else values[agent.output]
+            wanted = agent.input_codec if agent.output < 0 else agent.nodes[agent.output].codec
+            data = recorder.encode(output, wanted.encode)
+        except BaseException as raised:
+            status, error = failure.status_of(raised), failure.describe(raised)
+            raised.add_note(f"kitchenlog: recorded as trace {trace.hex()}")
+            raise
+        finally:
+            took = recorder.now()
+            log.append(
+                sink,
+                int(Kind.SPAN),
+                sink.next_id(),
+                (NODE_ROOT, 0, ids.new_span_id(), 0, took, status, None, None, None, None, None, None, None, b"", 0, wall),
+            )
+            log.append(sink, int(Kind.END), sink.next_id(), (status, wall + took, took, 0, data, error, 0))
+        committed = await wait_for(log.barrier) if self._commit else False
+        return Run(output, trace.hex(), self, sink, committed)
+
+    def run(
+        self,
+        agent: Agent[A, R],
+        value: A,
+        *,
+        subject: str | None = None,
+        attributes: Mapping[str, Any] | None = None,
+        traceparent: str | None = None,
+    ) -> Run[R]:
+        """As `arun`, in a loop of its own."""
+        call = functools.partial(
+            self.arun, agent, value, subject=subject, attributes=attributes, traceparent=traceparent
+        )
+        return self._sync(call, "run")
+
+    def _sync(self, call: Callable[[], Awaitable[R]], name: str) -> R:
+        try:
+            anyio.get_current_task()
+        except RuntimeError:
+            return anyio.run(_awaited, call, backend=self._backend)
+        if "IPython" in sys.modules and sys.modules["IPython"].get_ipython() is not None:
+            return _in_thread(functools.partial(anyio.run, _awaited, call, backend=self._backend))
+        raise RuntimeMisuse(f"an event loop runs here: await runtime.a{name}(...) instead of runtime.{name}(...)")
+
+    # reading
+
+    def load(self, trace_id: str) -> Recording:
+        """As `open`."""
+        store = self._reading()
+        return recording.load(store, store.resolve(trace_id))
+
+    def open(self, trace_id: str) -> Recording:
+        """A recorded trace, by its id or the start of it.
+
+        Raises:
+            InvalidId: the text is no id.
+            TraceNotFound: the store does not hold it.
+            AmbiguousTrace: several traces start like that.
+            CorruptRecord: what is stored cannot be read.
+        """
+        return self.load(trace_id)
+
+    async def aopen(self, trace_id: str) -> Recording:
+        """As `open`, in a worker thread."""
+        return await anyio.to_thread.run_sync(self.load, trace_id)
+
+    def list(self, where: str | None = None, limit: int | None = 50) -> Sequence[Listed]:
+        """Recorded traces, newest first.
+
+        Args:
+            where: which, for instance `outcome.csat <= 2 and variant = 'B'`; also `agent`, `status`, `kind`, `duration_ms`.
+            limit: at most so many.
+
+        Raises:
+            BadWhere: `where` is not of the grammar.
+        """
+        test = _parse(where)
+        store = self._reading()
+        found: list[Listed] = []
+        for trace in store.ids():
+            if limit is not None and len(found) >= limit:
+                break
+            line = _listed(store, trace)
+            if test is None or test(_facts(line)):
+                found.append(line)
+        return found
+
+    async def alist(self, where: str | None = None, limit: int | None = 50) -> Sequence[Listed]:
+        """As `list`, in a worker thread."""
+        return await anyio.to_thread.run_sync(functools.partial(self.list, where, limit))
+
+    def diff(self, old: str, new: str) -> TraceDiff:
+        """What differs between two traces, aligned by address."""
+        from replay.alignment import compare_recordings
+
+        return compare_recordings(self.load(old), self.load(new))
+
+    async def adiff(self, old: str, new: str) -> TraceDiff:
+        """As `diff`, in a worker thread."""
+        return await anyio.to_thread.run_sync(self.diff, old, new)
+
+    # replaying
+
+    async def aplan(
+        self,
+        trace_id: str,
+        *,
+        agent: Agent[Any, Any] | None = None,
+        swap: Mapping[str, Any] | None = None,
+        override: Mapping[str, Any] | None = None,
+        live: str | Sequence[str] | None = None,
+        budget_usd: float | None = None,
+        code: str = "current",
+    ) -> Plan:
+        """What `areplay` with the same arguments will do, before it does it."""
+        from replay import plan
+        from replay.result import request_of
+
+        found = await self.aopen(trace_id)
+        chosen = self._agent_of(found, agent)
+        request = request_of(found, chosen, swap=swap, override=override, live=live, budget_usd=budget_usd, code=code)
+        return plan.make(found, chosen, request)
+
+    def plan(self, trace_id: str, **options: Any) -> Plan:
+        """As `aplan`."""
+        return self._sync(functools.partial(self.aplan, trace_id, **options), "plan")
+
+    async def areplay(
+        self,
+        trace_id: str,
+        *,
+        agent: Agent[Any, Any] | None = None,
+        swap: Mapping[str, Any] | None = None,
+        override: Mapping[str, Any] | None = None,
+        live: str | Sequence[str] | None = None,
+        budget_usd: float | None = None,
+        code: str = "current",
+    ) -> Replay:
+        """Replay a trace with its providers stubbed.
+
+        Args:
+            trace_id: or the start of it.
+            agent: the graph to replay with; by default the registered one that recorded it, else the newest of its name.
+            swap: steps by address, run instead of the recorded ones.
+            override: values by address, taken instead of the recorded ones.
+            live: what may call providers for real: "needed" for what the recording cannot answer, or addresses.
+            budget_usd: the most that live calls may cost, as they report it.
+            code: "recorded" reuses the values of steps whose code has changed since.
+
+        Raises:
+            UnknownAgent: no agent of the recorded name is known here.
+            UnknownAddress: a key of swap, override or live names no span.
+        """
+        from replay.result import replay, request_of
+        from replay.transcript import write
+
+        found = await self.aopen(trace_id)
+        chosen = self._agent_of(found, agent)
+        request = request_of(found, chosen, swap=swap, override=override, live=live, budget_usd=budget_usd, code=code)
+        call = _call_text(found.trace_id, swap, override, live, budget_usd, code)
+        made = await replay(found, chosen, request, redact=self._redact, call=call)
+        made.trace_id = write(made, self._writing(), describe_agent(chosen), chosen)
+        return made
+
+    def replay(self, trace_id: str, **options: Any) -> Replay:
+        """As `areplay`."""
+        return self._sync(functools.partial(self.areplay, trace_id, **options), "replay")
+
+
+def _warn(text: str) -> None:
+    print(f"kitchenlog: {text}", file=sys.stderr)  # noqa: T201 - the last resort of a recorder that loses records
+
+
+async def _awaited(call: Callable[[], Awaitable[R]]) -> R:
+    return await call()
+
+
+def _in_thread(call: Callable[[], R]) -> R:
+    made: list[R] = []
+    raised: list[BaseException] = []
+
+    def work() -> None:
+        try:
+            made.append(call())
+        except BaseException as error:  # raised again in the caller's thread
+            raised.append(error)
+
+    thread = threading.Thread(target=contextvars.copy_context().run, args=(work,))
+    thread.start()
+    thread.join()
+    if raised:
+        raise raised[0]
+    return made[0]
+
+
+def _parse(text: str | None) -> where.Test | None:
+    return None if text is None else where.parse(text)
+
+
+def _listed(store: LocalStore, trace: bytes) -> Listed:
+    try:
+        stored = store.load(trace)
+    except Exception as error:  # a trace that cannot be read is still listed, as damaged
+        return Listed(trace.hex(), "?", "damaged", "?", float(ids.trace_seconds(trace)), None, 0, {"damage": str(error)})
+    end = stored.end
+    status = stored.state if stored.state != "whole" or end is None else failure.STATUS[end.status]
+    attributes = dict(stored.header.attributes or {})
+    took = None if end is None else end.duration / 1e6
+    header = stored.header
+    return Listed(trace.hex(), header.agent, status, header.kind, header.wall / 1e9, took, len(stored.spans) - 1, attributes)
+
+
+def _facts(line: Listed) -> dict[str, Any]:
+    return {
+        **line.attributes,
+        "agent": line.agent,
+        "status": line.status,
+        "kind": line.kind,
+        "duration_ms": line.duration_ms,
+        "trace_id": line.trace_id,
+    }
+
+
+def _call_text(
+    trace: str,
+    swap: Mapping[str, Any] | None,
+    override: Mapping[str, Any] | None,
+    live: str | Sequence[str] | None,
+    budget_usd: float | None,
+    code: str,
+) -> str:
+    """The Python call of a replay; LIVE stands where its `live` goes."""
+    parts = [repr(trace)]
+    for option, given in (("swap", swap), ("override", override)):
+        if given:
+            inner = ", ".join(f"{key!r}: {_name_of(value)}" for key, value in given.items())
+            parts.append(f"{option}={{{inner}}}")
+    if code != "current":
+        parts.append(f"code={code!r}")
+    text = f"runtime.replay({', '.join(parts)}LIVE"
+    return text + (f", budget_usd={budget_usd!r})" if budget_usd is not None else ")")
+
+
+def _name_of(value: Any) -> str:
+    name = getattr(value, "__qualname__", None)
+    if isinstance(name, str) and "<" not in name:
+        return name
+    return type(value).__name__ + "(...)" if callable(value) else recording.brief(codec.decode_any(codec.encode_with_sets(value)), 40)
+
+
+def describe_agent(agent: Agent[Any, Any]) -> bytes:
+    """The manifest of an agent (docs/format.md, section 5)."""
+    nodes = [
+        [
+            spec.name, spec.kind, list(spec.inputs), spec.step.fingerprint.digest, spec.step.name,
+            [parameter.name for parameter in spec.step.parameters], list(spec.step.fingerprint.notes),
+        ]
+        for spec in agent.nodes
+    ]  # fmt: skip
+    schemas: dict[str, Any] = {}
+    for declared in (agent.input_type, *(spec.codec.declared for spec in agent.nodes)):
+        schemas.setdefault(codec.show_type(declared), codec.schema(declared))
+    return msgspec.msgpack.encode([agent.name, agent.fingerprint, nodes, {}, schemas, agent.output])
+
+
+_default: Runtime | None = None
+_default_lock = threading.Lock()
+
+
+def configure(store: str | os.PathLike[str] | None = None, **settings: Any) -> Runtime:
+    """Make a runtime the default one; the former default is flushed and closed."""
+    global _default  # noqa: PLW0603 - the one default runtime
+    made = Runtime(store, **settings)
+    with _default_lock:
+        former, _default = _default, made
+    if former is not None:
+        former.close()
+    return made
+
+
+def default() -> Runtime:
+    """The default runtime, made on first use."""
+    global _default  # noqa: PLW0603 - as above
+    with _default_lock:
+        if _default is None:
+            _default = Runtime()
+        return _default
+
+
+class _Delegate(Generic[P, R]):
+    """A method of the default runtime, looked up at each call."""
+
+    def __init__(self, method: Callable[Concatenate[Runtime, P], R]) -> None:
+        self._method = method
+        functools.update_wrapper(self, method)
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
+        return self._method(default(), *args, **kwargs)
+
+
+def register(agent: Agent[Any, Any]) -> None:
+    """Make an agent known to the default runtime."""
+    default().register(agent)
+
+
+async def arun(
+    agent: Agent[A, R],
+    value: A,
+    *,
+    subject: str | None = None,
+    attributes: Mapping[str, Any] | None = None,
+    traceparent: str | None = None,
+) -> Run[R]:
+    """`Runtime.arun` of the default runtime."""
+    return await default().arun(agent, value, subject=subject, attributes=attributes, traceparent=traceparent)
+
+
+def run(
+    agent: Agent[A, R],
+    value: A,
+    *,
+    subject: str | None = None,
+    attributes: Mapping[str, Any] | None = None,
+    traceparent: str | None = None,
+) -> Run[R]:
+    """`Runtime.run` of the default runtime."""
+    return default().run(agent, value, subject=subject, attributes=attributes, traceparent=traceparent)
+
+
+open = _Delegate(Runtime.open)
+aopen = _Delegate(Runtime.aopen)
+list = _Delegate(Runtime.list)
+alist = _Delegate(Runtime.alist)
+diff = _Delegate(Runtime.diff)
+adiff = _Delegate(Runtime.adiff)
+plan = _Delegate(Runtime.plan)
+aplan = _Delegate(Runtime.aplan)
+replay = _Delegate(Runtime.replay)
+areplay = _Delegate(Runtime.areplay)

@@ -1,0 +1,37 @@
+"""The seam: what happens when a step or an effect is reached.
+
+The engine asks an oracle and does not know whether it runs and records, or answers from a recording.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    from runtime.effect import EffectCall
+    from runtime.scope import Scope
+    from runtime.step import Bound
+
+
+class Oracle(Protocol):
+    """Resolves the calls made inside a span."""
+
+    async def step(self, scope: Scope, call: Bound, /) -> Any:
+        """The value of a nested step."""
+        ...
+
+    def step_sync(self, scope: Scope, call: Bound, /) -> Any:
+        """As `step`, for a sync one."""
+        ...
+
+    async def effect(self, scope: Scope, call: EffectCall, /) -> Any:
+        """The value of an effect."""
+        ...
+
+    def effect_sync(self, scope: Scope, call: EffectCall, /) -> Any:
+        """As `effect`, for a sync one."""
+        ...
+
+    def draw(self, scope: Scope, kind: str, /) -> Any:
+        """A reading of the clock: `time` in unix nanoseconds, `monotonic` in nanoseconds."""
+        ...

@@ -1,0 +1,392 @@
+"""The oracle of a live run: everything runs, and everything is recorded."""
+
+from __future__ import annotations
+
+import functools
+import time
+from collections.abc import Callable
+from concurrent.futures import Future
+from typing import Any
+
+import anyio
+import anyio.lowlevel
+
+from runtime import failure, lanes
+from runtime.effect import EffectCall
+from runtime.engine import run_step, run_step_sync
+from runtime.errors import RuntimeMisuse
+from runtime.graph import NodeSpec
+from runtime.scope import SCOPE, Frame, Scope, call_address
+from runtime.step import Bound, StepInfo
+from storage import codec, ids
+from storage.log import Log, Sink
+from storage.records import Kind
+
+Redact = Callable[[Any], Any]
+_HEADER, _INTENT, _OUTCOME, _SPAN, _END = (
+    int(Kind.HEADER), int(Kind.INTENT), int(Kind.OUTCOME), int(Kind.SPAN), int(Kind.END),
+)  # fmt: skip
+NODE_NESTED, NODE_ROOT = -1, -2
+SIDE_EFFECT, IDEMPOTENT = 1, 2
+
+
+class _Raw:
+    """Inside an effect everything is raw: its outcome is what is recorded."""
+
+    async def step(self, scope: Scope, call: Bound) -> Any:
+        made = call.info.run(*call.args, **call.kwargs)
+        return await made if call.info.is_async else made
+
+    def step_sync(self, scope: Scope, call: Bound) -> Any:
+        return call.info.run(*call.args, **call.kwargs)
+
+    async def effect(self, scope: Scope, call: EffectCall) -> Any:
+        return await call.invoke()
+
+    def effect_sync(self, scope: Scope, call: EffectCall) -> Any:
+        return call.invoke()
+
+    def draw(self, scope: Scope, kind: str) -> Any:
+        return read_clock(kind)
+
+
+class _Glue:
+    """Glue and conditions are computed, not recorded: they may make no call."""
+
+    async def step(self, scope: Scope, call: Bound) -> Any:
+        return self.step_sync(scope, call)
+
+    def step_sync(self, scope: Scope, call: Bound) -> Any:
+        raise RuntimeMisuse(f"glue {scope.frame.address} called step {call.name}: make it a step, glue has no span")
+
+    async def effect(self, scope: Scope, call: EffectCall) -> Any:
+        return self.effect_sync(scope, call)
+
+    def effect_sync(self, scope: Scope, call: EffectCall) -> Any:
+        raise RuntimeMisuse(
+            f"glue {scope.frame.address} called effect {call.effect.name}: make it a step, glue has no span"
+        )
+
+    def draw(self, scope: Scope, kind: str) -> Any:
+        raise RuntimeMisuse(f"glue {scope.frame.address} read the clock: make it a step, glue has no span")
+
+
+RAW = _Raw()
+_GLUE = _Glue()
+
+
+def read_clock(kind: str) -> int:
+    """A reading of the real clock, in nanoseconds."""
+    return time.time_ns() if kind == "time" else time.monotonic_ns()
+
+
+def run_glue(spec: NodeSpec, args: tuple[Any, ...]) -> Any:
+    """The value of a derived node.
+
+    Raises:
+        RuntimeMisuse: it called a step or an effect.
+    """
+    token = SCOPE.set(Scope(Frame(_GLUE, 0, spec.name, b"", 0)))
+    try:
+        return spec.step.run(*args)
+    finally:
+        SCOPE.reset(token)
+
+
+def effect_scope(frame: Frame, address: str) -> Scope:
+    """The scope of an effect's body."""
+    return Scope(Frame(RAW, 0, address, frame.seed, frame.wall))
+
+
+async def invoke(scope: Scope, call: EffectCall) -> Any:
+    """Run an async effect's body."""
+    token = SCOPE.set(scope)
+    try:
+        return await call.invoke()
+    finally:
+        SCOPE.reset(token)
+
+
+def invoke_sync(scope: Scope, call: EffectCall) -> Any:
+    """Run a sync effect's body."""
+    token = SCOPE.set(scope)
+    try:
+        return call.invoke()
+    finally:
+        SCOPE.reset(token)
+
+
+class Recorder:
+    """Records one run.
+
+    Args:
+        log: where records go.
+        sink: the trace.
+        seed: 32 bytes, from which the run's randomness is derived.
+        redact: applied to every value before it is encoded.
+        check: verify that no step changes its inputs and that every value decodes to itself.
+    """
+
+    def __init__(self, log: Log, sink: Sink, *, seed: bytes, redact: Redact, check: bool) -> None:
+        self.sink = sink
+        self._append = functools.partial(log.append, sink)
+        self._log, self._seed, self._redact, self._check = log, seed, redact, check
+        self._t0 = time.perf_counter_ns()
+        self._next = sink.next_id
+        self.root = Frame(self, 0, "", seed, time.time_ns())
+        lanes.install()
+
+    def now(self) -> int:
+        """Nanoseconds since the run began."""
+        return time.perf_counter_ns() - self._t0
+
+    def encode(self, value: Any, encode: codec.Encode) -> bytes:
+        """The one way into the recording: redaction, then encoding."""
+        return encode(self._redact(value))
+
+    # nodes
+
+    async def node(self, spec: NodeSpec, args: tuple[Any, ...]) -> Any:
+        """Run a node of the graph as a span."""
+        info = spec.step
+        encode = spec.codec.encode
+        if spec.kind == "derive":
+            return self._derive(spec, args)
+        frame = Frame(self, self._next(), spec.name, self._seed, time.time_ns())
+        return await self._span(frame, info, args, {}, encode, spec.index, 0, None)
+
+    def _derive(self, spec: NodeSpec, args: tuple[Any, ...]) -> Any:
+        frame = Frame(self, self._next(), spec.name, self._seed, time.time_ns())
+        start = self.now()
+        try:
+            value = run_glue(spec, args)
+        except Exception as error:
+            self._write_span(frame, spec.step, spec.index, 0, start, failure.status_of(error), None, error, 0)
+            raise
+        self._write_span(frame, spec.step, spec.index, 0, start, 0, self.encode(value, spec.codec.encode), None, 0)
+        return value
+
+    async def _span(
+        self,
+        frame: Frame,
+        info: StepInfo,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        encode: codec.Encode,
+        index: int,
+        intent: int,
+        parent: Frame | None,
+    ) -> Any:
+        before = [codec.encode_with_sets(arg) for arg in args] if self._check else None
+        start = self.now()
+        try:
+            value, _ = await run_step(info, args, kwargs, frame, waits=True)
+        except BaseException as error:
+            completion = parent.complete() if parent is not None else 0
+            self._write_span(
+                frame, info, index, intent, start, failure.status_of(error), None, error, completion
+            )
+            raise
+        data = self.encode(value, encode)
+        if before is not None:
+            self._check_span(frame, info, args, before, data)
+        completion = parent.complete() if parent is not None else 0
+        self._write_span(frame, info, index, intent, start, 0, data, None, completion)
+        return value
+
+    def _check_span(self, frame: Frame, info: StepInfo, args: tuple[Any, ...], before: list[bytes], data: bytes) -> None:
+        for place, (arg, was) in enumerate(zip(args, before, strict=True)):
+            if codec.encode_with_sets(arg) != was:
+                name = info.parameters[place].name if place < len(info.parameters) else str(place)
+                frame.find(f"changed its input {name}")
+        if codec.holds_opaque(data) is None:
+            try:
+                same = info.codec.lossless(data)
+            except Exception:
+                same = False
+            if not same:
+                frame.find("its output does not decode to itself")
+
+    def _write_span(
+        self,
+        frame: Frame,
+        info: StepInfo,
+        index: int,
+        intent: int,
+        start: int,
+        status: int,
+        data: bytes | None,
+        error: BaseException | None,
+        completion: int,
+    ) -> None:
+        tries = frame.attempts
+        attempts = None
+        if tries is not None and len(tries) > 1:
+            attempts = [(began - self._t0, took, how, why) for began, took, how, why in tries]
+        if data is not None and (stand_in := codec.holds_opaque(data)) is not None:
+            frame.find(f"output was stored as a stand-in: {getattr(stand_in, 'reason', type(stand_in).__name__)}")
+        self._append(
+            _SPAN,
+            frame.record,
+            (
+                index, intent, ids.new_span_id(), start, self.now() - start, status, data,
+                None if error is None else failure.describe(error), attempts, clean(frame.attributes), frame.draws,
+                clean(frame.log), frame.findings, info.fingerprint.digest, completion, frame.wall,
+            ),
+        )  # fmt: skip
+
+    # calls inside a step
+
+    async def step(self, scope: Scope, call: Bound) -> Any:
+        frame, info = scope.frame, call.info
+        child, intent = self._begin_step(scope, call)
+        return await self._span(child, info, call.args, call.kwargs, info.codec.encode, NODE_NESTED, intent, frame)
+
+    def step_sync(self, scope: Scope, call: Bound) -> Any:
+        frame, info = scope.frame, call.info
+        child, intent = self._begin_step(scope, call)
+        start = self.now()
+        try:
+            value = run_step_sync(info, call.args, call.kwargs, child)
+        except BaseException as error:
+            self._write_span(
+                child, info, NODE_NESTED, intent, start, failure.status_of(error), None, error, frame.complete()
+            )
+            raise
+        data = self.encode(value, info.codec.encode)
+        self._write_span(child, info, NODE_NESTED, intent, start, 0, data, None, frame.complete())
+        return value
+
+    def _begin_step(self, scope: Scope, call: Bound) -> tuple[Frame, int]:
+        frame, info = scope.frame, call.info
+        request = self.encode(call.arguments(), codec.encode_with_sets)
+        name = call.name
+        nth = frame.nth(scope.lane, name)
+        intent = self._next()
+        self._append(
+            _INTENT,
+            intent,
+            (
+                frame.record, 1, name, frame.attempt, scope.lane, frame.start(), nth, self.now(), request, 0,
+                info.fingerprint.digest,
+            ),
+        )  # fmt: skip
+        address = call_address(frame.address, frame.attempt, frame.attempt > 1, name, scope.lane, nth)
+        return Frame(self, self._next(), address, self._seed, time.time_ns()), intent
+
+    async def effect(self, scope: Scope, call: EffectCall) -> Any:
+        intent, inner = self._begin_effect(scope, call)
+        if call.effect.side_effect:
+            await self.synced()
+        try:
+            value = await invoke(inner, call)
+        except BaseException as error:
+            self._end_effect(scope, call, intent, inner, error=error)
+            raise
+        self._end_effect(scope, call, intent, inner, value)
+        return value
+
+    def effect_sync(self, scope: Scope, call: EffectCall) -> Any:
+        intent, inner = self._begin_effect(scope, call)
+        if call.effect.side_effect:
+            self._log.flush(5.0)
+        try:
+            value = invoke_sync(inner, call)
+        except BaseException as error:
+            self._end_effect(scope, call, intent, inner, error=error)
+            raise
+        self._end_effect(scope, call, intent, inner, value)
+        return value
+
+    def _begin_effect(self, scope: Scope, call: EffectCall) -> tuple[int, Scope]:
+        frame, effect = scope.frame, call.effect
+        request = self.encode(call.arguments(), codec.encode_request)
+        nth = frame.nth(scope.lane, effect.name)
+        intent = self._next()
+        flags = SIDE_EFFECT * effect.side_effect | IDEMPOTENT * effect.idempotent
+        self._append(
+            _INTENT,
+            intent,
+            (
+                frame.record, 0, effect.name, frame.attempt, scope.lane, frame.start(), nth, self.now(), request,
+                flags, b"",
+            ),
+        )  # fmt: skip
+        address = call_address(frame.address, frame.attempt, frame.attempt > 1, effect.name, scope.lane, nth)
+        return intent, effect_scope(frame, address)
+
+    def _end_effect(
+        self,
+        scope: Scope,
+        call: EffectCall,
+        intent: int,
+        inner: Scope,
+        value: Any = None,
+        error: BaseException | None = None,
+    ) -> None:
+        status, described, data, findings = 0, None, None, None
+        if error is not None:
+            status, described = failure.status_of(error), failure.describe(error)
+        else:
+            data = self.encode(value, call.effect.codec.encode)
+            if codec.holds_opaque(data) is not None:
+                findings = ["the answer was stored as a stand-in: it cannot be replayed"]
+            elif self._check and not _is_lossless(call, data):
+                findings = ["the answer does not decode to its declared type"]
+        self._append(
+            _OUTCOME,
+            self._next(),
+            (
+                intent, scope.frame.complete(), self.now(), status, data, described,
+                clean(inner.frame.attributes), findings,
+            ),
+        )  # fmt: skip
+
+    def draw(self, scope: Scope, kind: str) -> Any:
+        frame = scope.frame
+        value = read_clock(kind)
+        if frame.draws is None:
+            frame.draws = {}
+        frame.draws.setdefault(scope.lane, []).append((kind, value))
+        return value
+
+    async def synced(self) -> None:
+        """Wait until everything recorded so far is on disk. A failure is counted by the log; it changes no step."""
+        await wait_for(self._log.barrier)
+
+
+async def wait_for(barrier: Callable[[], Future[None]]) -> bool:
+    """Wait for a barrier of the log without blocking the loop: whether it held."""
+    done = anyio.Event()
+    loop = anyio.lowlevel.current_token().native_token
+    soon = loop.call_soon_threadsafe if hasattr(loop, "call_soon_threadsafe") else loop.run_sync_soon
+
+    def tell(_: object) -> None:
+        try:
+            soon(done.set)
+        except RuntimeError:  # the loop has ended: nobody waits any more
+            return
+
+    future = barrier()
+    future.add_done_callback(tell)
+    await done.wait()
+    return future.exception() is None
+
+
+def _is_lossless(call: EffectCall, data: bytes) -> bool:
+    try:
+        return call.effect.codec.lossless(data)
+    except Exception:
+        return False
+
+
+def clean(value: Any) -> Any:
+    """Attributes and log lines as plain data: what cannot be encoded becomes its text."""
+    if not value:
+        return None
+    try:
+        return codec.decode_any(codec.encode_with_sets(value))
+    except Exception as error:
+        return {"kitchenlog.lost": f"{type(error).__name__}: {error}"}
+
+
