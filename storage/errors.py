@@ -7,6 +7,8 @@
         AmbiguousTrace     a prefix of several
         CorruptRecord      bytes that are not what was written
         StoreError         the folder is not a usable store
+        ValueLeftOut       a value too large to be stored
+        RecordsLost        records that may not have reached the disk
 """
 
 from __future__ import annotations
@@ -18,9 +20,11 @@ __all__ = (
     "CorruptRecord",
     "InvalidId",
     "KitchenlogError",
+    "RecordsLost",
     "StorageError",
     "StoreError",
     "TraceNotFound",
+    "ValueLeftOut",
 )
 
 
@@ -67,3 +71,15 @@ class AmbiguousTrace(StorageError, LookupError):
 
 class CorruptRecord(StorageError):
     """Stored bytes are not what was written."""
+
+
+class ValueLeftOut(StorageError):
+    """The value was too large to be stored: only its size and its digest are."""
+
+    def __init__(self, size: int) -> None:
+        self.size = size
+        super().__init__(f"the value was left out of the recording: it has {size:,} bytes")
+
+
+class RecordsLost(StorageError, OSError):
+    """Records that were given to the log may not have reached the disk."""

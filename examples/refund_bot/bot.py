@@ -1,7 +1,7 @@
 """The refund bot: four steps and the graph that joins them.
 
-    message -> retrieve --> generate --> cite --> reply
-          \-> look_up ---/
+`retrieve` finds policy passages and `look_up` the customer's orders, side by side. `generate` has the model
+answer from both, and `cite` says for each sentence of the answer what supports it.
 """
 
 from __future__ import annotations
@@ -63,8 +63,8 @@ class Prompt:
         opening: the first words of every answer; {total} and {order_id} are the order's.
         grammar: what the model may write after them, in GBNF.
         max_tokens: the most it may write.
-        best_last: whether the best passage stands last, nearest to the question. A small model believes what it read
-            last.
+        best_last: whether the best passage stands last, nearest to the question. A small model believes what
+            it read last.
     """
 
     system: str
@@ -90,7 +90,8 @@ def compose(parts: dict[str, str]) -> str:
     """The prompt in the model's chat format; the answer goes on from the opening."""
     return (
         f"<|im_start|>system\n{parts['system']}<|im_end|>\n"
-        f"<|im_start|>user\n{parts['passages']}\n\n{parts['order']}\nCustomer: {parts['customer']}<|im_end|>\n"
+        f"<|im_start|>user\n{parts['passages']}\n\n{parts['order']}\n"
+        f"Customer: {parts['customer']}<|im_end|>\n"
         f"<|im_start|>assistant\n{parts['opening']}"
     )
 
@@ -153,7 +154,7 @@ class Cite:
     """Say for each sentence of the answer what supports it. No model: numbers and words are compared.
 
     Args:
-        overlap: the least share of a sentence's words that its source has; all its numbers the source must have.
+        overlap: the least share of a sentence's words that its source has; of its numbers it must have all.
     """
 
     overlap: float = 0.5
@@ -177,7 +178,9 @@ class Cite:
         return best
 
 
-def build_agent(index: Passages, orders: Orders, llm: SmolLM2, *, prompt: Prompt, k: int = 3) -> runtime.Agent[Turn, Reply]:
+def build_agent(
+    index: Passages, orders: Orders, llm: SmolLM2, *, prompt: Prompt, k: int = 3
+) -> runtime.Agent[Turn, Reply]:
     """The bot over a shop's policies and orders.
 
     Args:

@@ -1,7 +1,7 @@
 """SmolLM2 135M, a language model of 94 MB that runs in this process on two processor cores.
 
-Nothing is loaded before the first live call. A replay answers every call from the recording, so it needs neither the
-weights nor the engine that reads them.
+Nothing is loaded before the first live call. A replay answers every call from the recording, so it needs
+neither the weights nor the engine that reads them.
 """
 
 from __future__ import annotations
@@ -67,7 +67,9 @@ class SmolLM2:
 
     def fingerprint(self) -> str:
         """Model and settings; the same whether or not the model is installed."""
-        return f"{_FILE} of {WEIGHTS}, greedy, {self.threads} threads, context {self.context}, seed {self.seed}"
+        return (
+            f"{_FILE} of {WEIGHTS}, greedy, {self.threads} threads, context {self.context}, seed {self.seed}"
+        )
 
     @runtime.effect
     async def chat(self, prompt: str, max_tokens: int, grammar: str | None) -> Completion:

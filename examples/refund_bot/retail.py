@@ -8,6 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Final
 
+import click
 import msgspec
 
 import runtime
@@ -19,7 +20,9 @@ from examples.refund_bot.policies import Passages
 DATA: Final = Path(__file__).parents[3] / "shared" / "data" / "tau_retail"
 
 # Free text, and little of it: the model reads each prompt at some 200 tokens a second on two cores.
-PROMPT: Final = Prompt(system="You answer customers of a shop from its policy, in one sentence.", max_tokens=24)
+PROMPT: Final = Prompt(
+    system="You answer customers of a shop from its policy, in one sentence.", max_tokens=24
+)
 
 
 class DataMissing(FileNotFoundError):
@@ -42,6 +45,20 @@ def load_turns(folder: Path = DATA) -> list[Turn]:
     return [Turn(task["user_id"], task["instruction"]) for task in tasks]
 
 
+def load_orders(folder: Path = DATA) -> Orders:
+    """The order service: every order of every user, whole.
+
+    Raises:
+        DataMissing: the data is not in the folder.
+    """
+    users = msgspec.json.decode(_bytes(folder, "users.json"), type=dict[str, dict[str, Any]])
+    records = msgspec.json.decode(_bytes(folder, "orders.json"), type=dict[str, Record])
+    return Orders(
+        "tau retail",
+        {user_id: [records[order_id] for order_id in user["orders"]] for user_id, user in users.items()},
+    )
+
+
 def load_agent(llm: SmolLM2, folder: Path = DATA) -> runtime.Agent[Turn, Reply]:
     """The bot over the data's policy and orders.
 
@@ -52,11 +69,8 @@ def load_agent(llm: SmolLM2, folder: Path = DATA) -> runtime.Agent[Turn, Reply]:
     Raises:
         DataMissing: the data is not in the folder.
     """
-    users = msgspec.json.decode(_bytes(folder, "users.json"), type=dict[str, dict[str, Any]])
-    records = msgspec.json.decode(_bytes(folder, "orders.json"), type=dict[str, Record])
-    by_user = {user_id: [records[order_id] for order_id in user["orders"]] for user_id, user in users.items()}
     index = Passages.read([folder / "policy.md"])
-    return build_agent(index, Orders("tau retail", by_user), llm, prompt=PROMPT, k=2)
+    return build_agent(index, load_orders(folder), llm, prompt=PROMPT, k=2)
 
 
 def _bytes(folder: Path, name: str) -> bytes:
@@ -64,3 +78,22 @@ def _bytes(folder: Path, name: str) -> bytes:
         return (folder / name).read_bytes()
     except FileNotFoundError as error:
         raise DataMissing(folder) from error
+
+
+@click.command()
+@click.option("--data", type=click.Path(path_type=Path), default=DATA, help="The folder of the data.")
+@click.option("--turns", default=5, show_default=True, type=click.IntRange(1), help="How many messages.")
+def main(data: Path, turns: int) -> None:
+    """Record customers' messages and verify each recording."""
+    try:
+        agent, messages = load_agent(SmolLM2(), data), load_turns(data)[:turns]
+    except DataMissing as error:
+        raise click.ClickException(str(error)) from error
+    for number, turn in enumerate(messages, 1):
+        run = runtime.run(agent, turn, subject=turn.user_id)
+        certificate = runtime.replay(run.trace_id).certificate
+        click.echo(f"{number}/{len(messages)}  {run.trace_id[:8]}  {certificate}  {run.output.answer.text}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,39 @@
+"""One trace as its writer sees it."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable
+
+
+class Sink:
+    """Where the records of one trace go. `next_id` may be called from any thread.
+
+    Args:
+        trace_id: the trace.
+        writer: id of the writer that the trace began with.
+        first: the first record id.
+    """
+
+    __slots__ = ("ended", "lost", "next_id", "personal", "trace_id", "values", "writer", "written")
+
+    trace_id: bytes
+    next_id: Callable[[], int]
+    lost: int
+    """Records that were given and may not be on disk."""
+    written: int
+    """Records written, values among them."""
+    personal: bool
+    """Whether its values belong to a subject."""
+    values: dict[bytes, int]
+    """Digest of each value written -> its record id. The writer's own."""
+    ended: bool
+    """Whether its end was written. The writer's own."""
+
+    def __init__(self, trace_id: bytes, writer: bytes, first: int = 1) -> None:
+        self.trace_id = trace_id
+        self.writer = writer
+        self.next_id = itertools.count(first).__next__
+        self.lost = self.written = 0
+        self.personal = self.ended = False
+        self.values = {}

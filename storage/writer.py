@@ -1,0 +1,164 @@
+"""The side of a log that touches the disk: batches into files, and an exact account of what arrived."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import time
+from collections import deque
+from typing import Any, Final
+
+from storage import frames
+from storage.assembly import Assembler
+from storage.digest import Mac
+from storage.disk import Disk, LogFile
+from storage.sink import Sink
+
+Entry = tuple[Sink, int, int, tuple[Any, ...]]
+"""(trace, kind, record id, fields)."""
+
+FILE_BYTES: Final = 8 * 1024 * 1024
+SYNC_SECONDS: Final = 0.050
+_BATCH_BYTES: Final = 1024 * 1024
+# Encoding holds the interpreter lock. Letting go now and then keeps a waiting event loop from stalling for a whole
+# switch interval; sleeping for nothing at all would take the lock back before the other thread wakes.
+_TURN_RECORDS: Final = 32
+_TURN_SECONDS: Final = 1e-5
+
+
+class Writer:
+    """Writes the records of one process. One thread uses it.
+
+    Args:
+        folder: the store's `log` folder.
+        store_id: for the header of files.
+        mac: the store's digests.
+        shared: values that belong to files, by digest.
+        disk: the system calls.
+    """
+
+    def __init__(self, folder: str, store_id: bytes, mac: Mac, shared: dict[bytes, bytes], disk: Disk) -> None:
+        self.id = os.urandom(8)
+        self.taken = self.stored = self.lost = 0
+        self.large = 0
+        """Bytes of large values that were taken off the queue and not yet given back to its limit."""
+        self.failure: BaseException | None = None
+        """Why something was lost since this was last asked."""
+        self._folder, self._store_id, self._disk = folder, store_id, disk
+        self._assembler = Assembler(mac, shared)
+        self._file: LogFile | None = None
+        self._sequence = 0
+        self._unsynced: list[tuple[Sink, int]] = []
+        self._since = 0.0
+
+    def due(self) -> float | None:
+        """Seconds until what was written must be synced, or None where all is."""
+        return self._since + SYNC_SECONDS - time.monotonic() if self._unsynced else None
+
+    def batch(self, queue: deque[Entry], limit: int) -> int:
+        """Write up to `limit` records as one batch and say how many were taken. Never raises."""
+        ready = self._ready()
+        out: list[bytes] = []
+        marks: list[tuple[Sink, int]] = []
+        taken = size = done = 0
+        while taken < limit and size < _BATCH_BYTES:
+            try:
+                sink, kind, record, fields = queue.popleft()
+            except IndexError:  # closing took the rest away
+                break
+            taken += 1
+            self.taken += 1
+            count = self._assemble(out, sink, kind, record, fields) if ready else None
+            if count is None:
+                self._lose([(sink, 0)])
+                continue
+            sink.written += count
+            marks.append((sink, count))
+            while done < len(out):
+                size += len(out[done])
+                done += 1
+            if not taken % _TURN_RECORDS:
+                time.sleep(_TURN_SECONDS)
+        if out:
+            self._put(b"".join(out), marks)
+        return taken or limit
+
+    def _assemble(self, out: list[bytes], sink: Sink, kind: int, record: int, fields: tuple[Any, ...]) -> int | None:
+        if sink.writer != self.id:
+            # A run that was going when the process forked: its parent goes on numbering the same records.
+            self.failure = RuntimeError("the trace was begun before this process was forked")
+            return None
+        before, known = len(out), len(sink.values)
+        try:
+            return self._assembler.add(out, sink, kind, record, fields)
+        except Exception as error:
+            self.failure = error
+            if len(out) > before and len(sink.values) > known:
+                sink.written += 1
+            return None
+
+    def _ready(self) -> bool:
+        """Whether there is a file to write to."""
+        if self._file is not None and self._file.size >= FILE_BYTES:
+            self.sync()
+            self.close()
+        if self._file is not None:
+            return True
+        self._assembler.begin_file()
+        try:
+            header = frames.pack_file_header(self._store_id, self.id)
+            self._file = LogFile(self._disk, self._folder, f"{self.id.hex()}-{self._sequence:06d}.log", header)
+        except Exception as error:
+            self.failure = error
+            return False
+        self._sequence += 1
+        return True
+
+    def _put(self, data: bytes, marks: list[tuple[Sink, int]]) -> None:
+        file = self._file
+        if file is None:
+            self._lose(marks)
+            return
+        try:
+            file.write(data)
+        except Exception as error:
+            self.failure = error
+            self._lose(marks)
+            self.sync()  # what went before may still arrive
+            self.close()
+            return
+        if not self._unsynced:
+            self._since = time.monotonic()
+        self._unsynced += marks
+
+    def sync(self) -> None:
+        """Make what was written durable, or count it as lost. Never raises."""
+        marks, self._unsynced = self._unsynced, []
+        if self._file is None or not marks:
+            return
+        try:
+            self._file.sync()
+        except Exception as error:
+            self.failure = error
+            self._lose(marks)
+            self.close()
+            return
+        self.stored += len(marks)
+
+    def _lose(self, marks: list[tuple[Sink, int]]) -> None:
+        self.lost += len(marks)
+        for sink, count in marks:
+            sink.lost += 1
+            sink.written -= count
+            sink.values.clear()  # one of them may be gone: the next use writes it again
+
+    def close(self) -> None:
+        """Leave the file."""
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+
+    def forsake(self) -> None:
+        """After a fork: leave the parent's file to the parent."""
+        with contextlib.suppress(Exception):
+            self.close()
