@@ -15,12 +15,12 @@ import anyio.lowlevel
 
 from replay import difference
 from runtime import failure
-from runtime.effect import EffectCall
+from runtime.effects import EffectCall
 from runtime.errors import Refused
 from runtime.recorder import effect_scope, invoke, invoke_sync
 from runtime.recording import Call, Result, Span
 from runtime.scope import UNKNOWN_LANE, Frame, Scope, call_address
-from runtime.step import Bound
+from runtime.declaration import Bound
 from storage import codec
 
 if TYPE_CHECKING:

@@ -21,13 +21,13 @@ from replay.blocked import Blocked, blocked_call
 from replay.certificate import Entry
 from replay.selection import Selection
 from runtime import failure, lanes
-from runtime.effect import EffectCall
+from runtime.effects import EffectCall
 from runtime.engine import run_step, run_step_sync
 from runtime.graph import Agent, NodeSpec
 from runtime.recorder import run_glue
 from runtime.recording import Call, Recording, Result, Span, result_of
 from runtime.scope import Frame
-from runtime.step import Bound, StepInfo, describe
+from runtime.declaration import Bound, StepInfo, describe
 from storage import codec
 
 COST = "gen_ai.cost_usd"

@@ -16,7 +16,7 @@ from replay.difference import TraceDiff
 from replay.plan import Plan
 from replay.replayer import Replayer, Request
 from replay.selection import as_list, as_selection, known_addresses
-from runtime import effect, failure
+from runtime import effects, failure
 from runtime.errors import ReplayBlocked
 from runtime.graph import Agent
 from runtime.recording import Recording, Result
@@ -148,7 +148,7 @@ async def replay(
     if entries is not None:
         certificate = Certificate(recording.trace_id, entries)
         return Replay(recording, planned, certificate, (), (), (), 0.0, None, worker, call)
-    with effect.replaying(recording.trace_id):
+    with effects.replaying(recording.trace_id):
         result = await worker.run()
     order = {address: place for place, address in enumerate(recording.addresses())}
     listed = sorted(worker.entries.values(), key=lambda entry: order.get(entry.address, len(order)))

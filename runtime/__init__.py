@@ -25,7 +25,7 @@ from runtime._face import (  # noqa: E402 - a shadowed package must be named bef
     replay,
     run,
 )
-from runtime.effect import effect  # noqa: E402 - as above
+from runtime.effects import effect  # noqa: E402 - as above
 from runtime.entropy import Current, current  # noqa: E402 - as above
 from runtime.errors import (  # noqa: E402 - as above
     BuildError,
@@ -39,7 +39,7 @@ from runtime.errors import (  # noqa: E402 - as above
 )
 from runtime.graph import Agent, Graph, Node  # noqa: E402 - as above
 from runtime.recording import Recording  # noqa: E402 - as above
-from runtime.step import Retry, step  # noqa: E402 - as above
+from runtime.declaration import Retry, step  # noqa: E402 - as above
 from storage.errors import AmbiguousTrace, CorruptRecord, InvalidId, StoreError, TraceNotFound  # noqa: E402 - as above
 from storage.values import Erased, Opaque, Redacted, Vector  # noqa: E402 - as above
 

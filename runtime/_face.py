@@ -19,14 +19,16 @@ from typing import TYPE_CHECKING, Any, Concatenate, Generic, ParamSpec, Self, Ty
 import anyio
 import anyio.to_thread
 import attrs
-import msgspec
 
-from runtime import environment, failure, place, recording, where
+from runtime import environment, failure, place, recording
 from runtime.engine import walk
 from runtime.errors import RuntimeMisuse, UnknownAgent
 from runtime.graph import Agent
+from runtime.listing import Listed, facts, summary
+from runtime.manifest import describe_agent
 from runtime.recorder import NODE_ROOT, Recorder, clean, wait_for
 from runtime.recording import Recording
+from runtime.where import parse
 from storage import codec, ids
 from storage.log import Log, Sink
 from storage.records import Kind
@@ -71,22 +73,6 @@ class Run(Generic[R]):
         if self._sink.lost:
             return f"lost: {self._sink.lost} records"
         return "committed" if self._committed else "batched"
-
-
-@attrs.frozen
-class Listed:
-    """A line of `runtime.list`."""
-
-    trace_id: str
-    agent: str
-    status: str
-    kind: str
-    """run or replay."""
-    started: float
-    """Unix seconds."""
-    duration_ms: float | None
-    spans: int
-    attributes: dict[str, Any]
 
 
 class Runtime:
@@ -266,9 +252,7 @@ class Runtime:
         return self._sync(call, "run")
 
     def _sync(self, call: Callable[[], Awaitable[R]], name: str) -> R:
-        try:
-            anyio.get_current_task()
-        except RuntimeError:
+        if not _loop_runs():
             return anyio.run(_awaited, call, backend=self._backend)
         if "IPython" in sys.modules and sys.modules["IPython"].get_ipython() is not None:
             return _in_thread(functools.partial(anyio.run, _awaited, call, backend=self._backend))
@@ -306,14 +290,14 @@ class Runtime:
         Raises:
             BadWhere: `where` is not of the grammar.
         """
-        test = _parse(where)
+        test = None if where is None else parse(where)
         store = self._reading()
         found: list[Listed] = []
         for trace in store.ids():
             if limit is not None and len(found) >= limit:
                 break
-            line = _listed(store, trace)
-            if test is None or test(_facts(line)):
+            line = summary(store, trace)
+            if test is None or test(facts(line)):
                 found.append(line)
         return found
 
@@ -403,6 +387,14 @@ def _warn(text: str) -> None:
     print(f"kitchenlog: {text}", file=sys.stderr)  # noqa: T201 - the last resort of a recorder that loses records
 
 
+def _loop_runs() -> bool:
+    try:
+        anyio.get_current_task()
+    except RuntimeError:
+        return False
+    return True
+
+
 async def _awaited(call: Callable[[], Awaitable[R]]) -> R:
     return await call()
 
@@ -423,34 +415,6 @@ def _in_thread(call: Callable[[], R]) -> R:
     if raised:
         raise raised[0]
     return made[0]
-
-
-def _parse(text: str | None) -> where.Test | None:
-    return None if text is None else where.parse(text)
-
-
-def _listed(store: LocalStore, trace: bytes) -> Listed:
-    try:
-        stored = store.load(trace)
-    except Exception as error:  # a trace that cannot be read is still listed, as damaged
-        return Listed(trace.hex(), "?", "damaged", "?", float(ids.trace_seconds(trace)), None, 0, {"damage": str(error)})
-    end = stored.end
-    status = stored.state if stored.state != "whole" or end is None else failure.STATUS[end.status]
-    attributes = dict(stored.header.attributes or {})
-    took = None if end is None else end.duration / 1e6
-    header = stored.header
-    return Listed(trace.hex(), header.agent, status, header.kind, header.wall / 1e9, took, len(stored.spans) - 1, attributes)
-
-
-def _facts(line: Listed) -> dict[str, Any]:
-    return {
-        **line.attributes,
-        "agent": line.agent,
-        "status": line.status,
-        "kind": line.kind,
-        "duration_ms": line.duration_ms,
-        "trace_id": line.trace_id,
-    }
 
 
 def _call_text(
@@ -478,21 +442,6 @@ def _name_of(value: Any) -> str:
     if isinstance(name, str) and "<" not in name:
         return name
     return type(value).__name__ + "(...)" if callable(value) else recording.brief(codec.decode_any(codec.encode_with_sets(value)), 40)
-
-
-def describe_agent(agent: Agent[Any, Any]) -> bytes:
-    """The manifest of an agent (docs/format.md, section 5)."""
-    nodes = [
-        [
-            spec.name, spec.kind, list(spec.inputs), spec.step.fingerprint.digest, spec.step.name,
-            [parameter.name for parameter in spec.step.parameters], list(spec.step.fingerprint.notes),
-        ]
-        for spec in agent.nodes
-    ]  # fmt: skip
-    schemas: dict[str, Any] = {}
-    for declared in (agent.input_type, *(spec.codec.declared for spec in agent.nodes)):
-        schemas.setdefault(codec.show_type(declared), codec.schema(declared))
-    return msgspec.msgpack.encode([agent.name, agent.fingerprint, nodes, {}, schemas, agent.output])
 
 
 _default: Runtime | None = None

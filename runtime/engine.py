@@ -15,7 +15,7 @@ import tenacity
 from runtime import failure
 from runtime.errors import RuntimeMisuse
 from runtime.scope import SCOPE, Frame, Scope
-from runtime.step import Bound, StepInfo
+from runtime.declaration import Bound, StepInfo
 from storage.records import Error
 
 if TYPE_CHECKING:

@@ -12,12 +12,12 @@ import anyio
 import anyio.lowlevel
 
 from runtime import failure, lanes
-from runtime.effect import EffectCall
+from runtime.effects import EffectCall
 from runtime.engine import run_step, run_step_sync
 from runtime.errors import RuntimeMisuse
 from runtime.graph import NodeSpec
 from runtime.scope import SCOPE, Frame, Scope, call_address
-from runtime.step import Bound, StepInfo
+from runtime.declaration import Bound, StepInfo
 from storage import codec, ids
 from storage.log import Log, Sink
 from storage.records import Kind

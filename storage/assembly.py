@@ -24,7 +24,8 @@ INLINE_BYTES: Final = 512
 _HEADER, _VALUE, _END = int(Kind.HEADER), int(Kind.VALUE), int(Kind.END)
 _MOVES: Final = frozenset({int(Kind.ANNOTATION), int(Kind.LINK)})
 _ARRAY_HEADS: Final = frozenset({*range(0x90, 0xA0), 0xDC, 0xDD})
-_REFS: Final = {int(kind): field for kind, field in REF_FIELD.items()}
+REF_AT: Final = tuple(REF_FIELD.get(kind, 0) for kind in range(max(Kind) + 1))
+"""`REF_FIELD` as a table: the request path looks it up for every record."""
 
 
 class Assembler:
@@ -50,16 +51,12 @@ class Assembler:
         """Append the frames of a record to `out` and say how many there are for its trace.
 
         Raises:
-            Exception: it cannot be encoded. What is in `out` by then is whole and harmless.
+            Exception: it cannot be encoded. Take back what was appended, and forget the trace's values.
         """
         count = 1
-        trace = sink.trace_id
-        if kind == _HEADER:
-            self._add_shared(out, fields[MANIFEST_FIELD])
-            self._add_shared(out, fields[ENVIRONMENT_FIELD])
         if sink.ended and kind in _MOVES:
             record |= LATE
-        at = _REFS[kind]
+        at = REF_AT[kind]
         value = fields[at]
         if type(value) is bytes and len(value) >= INLINE_BYTES:
             ref, new = self._add_value(out, sink, value)
@@ -69,12 +66,17 @@ class Assembler:
             total = sink.written + count
             fields = (*fields[:RECORDS_FIELD], total, *fields[RECORDS_FIELD + 1 : LOST_FIELD], sink.lost)
         body = codec.encode(fields)
-        if body[0] not in _ARRAY_HEADS:  # the encoder never raises: it gives a stand-in for what it cannot encode
+        if (
+            body[0] not in _ARRAY_HEADS
+        ):  # the encoder never raises: it gives a stand-in for what it cannot encode
             raise ValueError(f"the fields of a {Kind(kind).name.lower()} cannot be encoded")
         if len(body) > MAX_BODY_BYTES:
             raise ValueError(f"the fields of a {Kind(kind).name.lower()} have {len(body):,} bytes")
-        out.append(pack_frame_header(kind, 0, record, trace, body))
-        out.append(body)
+        head = pack_frame_header(kind, 0, record, sink.trace_id, body)
+        if kind == _HEADER:  # last of what can fail, so that what is taken back is never a shared value
+            self._add_shared(out, fields[MANIFEST_FIELD])
+            self._add_shared(out, fields[ENVIRONMENT_FIELD])
+        out += (head, body)
         if kind == _END:
             sink.ended = True
         return count
@@ -94,10 +96,8 @@ class Assembler:
             body = digest + len(value).to_bytes(8, "little")
         else:
             body = digest + value
-        out.append(pack_frame_header(_VALUE, flags, record, sink.trace_id, body))
-        out.append(body)
+        out += (pack_frame_header(_VALUE, flags, record, sink.trace_id, body), body)
         sink.values[digest] = record
-        # Counted here: it is in the batch whatever becomes of the record that asked for it.
         return record, 1
 
     def _add_shared(self, out: list[bytes], digest: bytes) -> None:
@@ -106,5 +106,4 @@ class Assembler:
             return
         self._in_file.add(digest)
         body = digest + value
-        out.append(pack_frame_header(_VALUE, 0, len(self._in_file), NO_TRACE, body))
-        out.append(body)
+        out += (pack_frame_header(_VALUE, 0, len(self._in_file), NO_TRACE, body), body)

@@ -95,7 +95,9 @@ def scan(data: bytes, start: int) -> Iterator[Frame | Damage]:
             yield found
             at += FRAME.size + len(found.body)
             continue
-        resumed = next((place for place in range(at + 1, end - FRAME.size + 1) if _may_start(data, place, end)), None)
+        resumed = next(
+            (place for place in range(at + 1, end - FRAME.size + 1) if _may_start(data, place, end)), None
+        )
         if resumed is None:
             return
         yield Damage(at, resumed - at)
@@ -104,4 +106,9 @@ def scan(data: bytes, start: int) -> Iterator[Frame | Damage]:
 
 def _may_start(data: bytes, place: int, end: int) -> bool:
     # Nearly every offset fails here, without a checksum.
-    return data[place] in range(1, 10) and data[place + 1] == RECORD_VERSION and data[place + 3] == 0 and parse(data, place, end) is not None
+    return (
+        data[place] in range(1, 10)
+        and data[place + 1] == RECORD_VERSION
+        and data[place + 3] == 0
+        and parse(data, place, end) is not None
+    )

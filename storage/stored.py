@@ -1,32 +1,83 @@
-"""One trace as it was stored: its records merged, and its values."""
+"""One trace as it was read back: its records, and what is wrong with it."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, cast
+from collections.abc import Callable, Iterator
+from typing import Literal
 
-import attrs
-import msgspec
-
-from storage import codec, frames
+from storage import frames
 from storage.digest import DIGEST_BYTES, Mac
-from storage.errors import CorruptRecord
-from storage.records import BODIES, Annotation, End, Header, Intent, Kind, Link, Outcome, Ref, Span
+from storage.errors import CorruptRecord, TraceNotFound, ValueLeftOut
+from storage.index import Index, TraceEntry
+from storage.records import (
+    LATE,
+    Annotation,
+    End,
+    Header,
+    Intent,
+    Kind,
+    Link,
+    Outcome,
+    Record,
+    Ref,
+    Span,
+    decode,
+    ref_of,
+)
 
-_decoders = {kind: msgspec.msgpack.Decoder(body) for kind, body in BODIES.items()}
+State = Literal["whole", "unfinished", "damaged"]
 
 
-class ValueLeftOut(CorruptRecord):
-    """A value was too large to be stored."""
+class _Parts:
+    """The records of a trace, merged."""
 
-    def __init__(self, size: int) -> None:
-        self.size = size
-        super().__init__(f"the value was left out of the recording: {size:,} bytes are more than {codec.MAX_VALUE_BYTES:,}")
+    def __init__(self) -> None:
+        self.records: dict[int, Record] = {}
+        self.values: dict[int, tuple[bytes, bytes | int]] = {}
+        """Record id -> (digest, stored bytes or the size of what was left out)."""
+        self.damage: list[str] = []
+        self._seen: dict[int, tuple[int, int, bytes]] = {}
+
+    def add(self, name: str, offset: int, frame: frames.Frame | None) -> None:
+        """Take in one record."""
+        if frame is None:
+            self.damage.append(f"{name} at offset {offset}: a record is there no more")
+            return
+        what = (frame.kind, frame.flags, frame.body)
+        known = self._seen.setdefault(frame.record, what)
+        if known is not what:
+            if known != what:
+                self.damage.append(
+                    f"{name} at offset {offset}: record {frame.record} is there twice and differs"
+                )
+            return
+        if frame.kind == Kind.VALUE:
+            digest, content = frame.body[:DIGEST_BYTES], frame.body[DIGEST_BYTES:]
+            left_out = frame.flags & frames.LEFT_OUT
+            self.values[frame.record] = (digest, int.from_bytes(content, "little") if left_out else content)
+            return
+        try:
+            record = decode(frame.kind, frame.body)
+        except (TypeError, CorruptRecord) as error:
+            self.damage.append(f"{name} at offset {offset}: record {frame.record} cannot be read: {error}")
+            return
+        if record is not None:
+            self.records[frame.record] = record
+
+    def counted(self) -> int:
+        """How many records there are that `End.records` counts."""
+        return sum(number < LATE for number in self._seen)
+
+    def dangling(self) -> Iterator[str]:
+        """References to values that are not there."""
+        for number, record in self.records.items():
+            ref = ref_of(record)
+            if isinstance(ref, int) and ref not in self.values:
+                yield f"record {number} refers to value {ref}, which is missing"
 
 
-@attrs.define(eq=False)
 class Stored:
-    """The records of one trace."""
+    """A trace that was read. Made by `LocalStore.load`."""
 
     trace_id: bytes
     header: Header
@@ -37,137 +88,182 @@ class Stored:
     annotations: list[Annotation]
     links: list[Link]
     end: End | None
-    state: str
-    """whole, unfinished or damaged."""
+    state: State
     damage: list[str]
-    manifest: bytes
-    environment: bytes
-    _values: dict[int, tuple[bytes, bytes, bool]]
-    _mac: Mac
-    _other: Callable[[bytes], Stored]
-    _by_digest: dict[bytes, bytes] | None = None
+    """What is wrong, in words that name file, offset and record."""
 
-    def value(self, ref: Ref) -> bytes:
-        """The stored bytes that a reference stands for; nil for none.
+    def __init__(
+        self, trace_id: bytes, entry: TraceEntry, index: Index, mac: Mac, load: Callable[[bytes], Stored]
+    ) -> None:
+        self.trace_id = trace_id
+        self._index, self._mac, self._load = index, mac, load
+        parts = _Parts()
+        for name, offset, frame in index.frames_of(entry):
+            parts.add(name, offset, frame)
+        self._records, self._values = parts.records, parts.values
+        self.damage = parts.damage
+        self.intents, self.outcomes, self.spans = {}, {}, {}
+        self.annotations, self.links = [], []
+        self.end = None
+        header = self._sort()
+        in_files = [text for name in entry.places for text in index.files[name].damage]
+        if header is None:
+            why = "; ".join([*self.damage, *in_files]) or f"only {len(entry.places)} part of it is there"
+            raise CorruptRecord(f"trace {trace_id.hex()} has no header record, so it cannot be read: {why}")
+        self.header = header
+        self.damage += parts.dangling()
+        self._find_shared()
+        self._count(parts.counted(), in_files)
+        self.state = "damaged" if self.damage else "unfinished" if self.end is None else "whole"
+        self._by_digest: dict[bytes, Ref] | None = None
+        self._others: dict[bytes, Stored] = {}
+
+    def _sort(self) -> Header | None:
+        header: Header | None = None
+        for number, record in sorted(self._records.items()):
+            match record:
+                case Header():
+                    header = record
+                case Intent():
+                    self.intents[number] = record
+                case Outcome():
+                    if record.intent in self.outcomes:
+                        self.damage.append(f"record {number} is a second outcome of intent {record.intent}")
+                    self.outcomes.setdefault(record.intent, record)
+                case Span():
+                    self.spans[number] = record
+                case Annotation():
+                    self.annotations.append(record)
+                case Link():
+                    self.links.append(record)
+                case End():
+                    self.end = record
+        return header
+
+    def _count(self, found: int, in_files: list[str]) -> None:
+        end = self.end
+        if end is None or found < end.records:
+            self.damage += in_files
+        if end is not None and found < end.records:
+            self.damage.append(f"{end.records - found} of its {end.records} records are missing")
+        if end is not None and end.lost:
+            self.damage.append(f"{end.lost} records were lost while it was recorded")
+
+    def _find_shared(self) -> None:
+        for what, digest in (("manifest", self.header.manifest), ("environment", self.header.environment)):
+            data = self._index.shared(digest)
+            if data is None or self._mac("value", data) != digest:
+                self.damage.append(f"its {what}, value {digest.hex()}, is missing or damaged")
+
+    @property
+    def manifest(self) -> bytes:
+        """The agent's manifest, as stored.
 
         Raises:
-            CorruptRecord: they are not there, or are not what was written.
-            ValueLeftOut: they were never stored.
+            CorruptRecord: it is missing or damaged.
         """
-        if ref is None:
-            return b"\xc0"
-        if isinstance(ref, bytes):
-            return ref
-        if isinstance(ref, int):
-            return self._own(ref)
-        trace, digest = ref
-        try:
-            found = self._other(trace).find(digest)
-        except Exception as error:
-            raise CorruptRecord(f"a value of trace {trace.hex()} is needed, which cannot be read: {error}") from error
-        if found is None:
-            raise CorruptRecord(f"trace {trace.hex()} no longer holds a value that this one reuses")
-        return found
+        return self._shared("manifest", self.header.manifest)
+
+    @property
+    def environment(self) -> bytes:
+        """The environment, as stored.
+
+        Raises:
+            CorruptRecord: it is missing or damaged.
+        """
+        return self._shared("environment", self.header.environment)
+
+    def _shared(self, what: str, digest: bytes) -> bytes:
+        data = self._index.shared(digest)
+        if data is None or self._mac("value", data) != digest:
+            raise CorruptRecord(f"the {what} of trace {self.trace_id.hex()} is missing or damaged")
+        return data
+
+    def value(self, ref: Ref) -> bytes:
+        """The stored bytes that a reference stands for.
+
+        Raises:
+            CorruptRecord: they are missing, or not what was written.
+            TraceNotFound: they are in a trace that is not in this store.
+            ValueLeftOut: they were too many to be stored.
+        """
+        return self._value(ref, frozenset((self.trace_id,)))
+
+    def _value(self, ref: Ref, asked: frozenset[bytes]) -> bytes:
+        match ref:
+            case bytes():
+                return ref
+            case None:
+                raise CorruptRecord(f"a record of trace {self.trace_id.hex()} has no value")
+            case int():
+                return self._own(ref)
+            case trace, digest:
+                return self._foreign(trace, digest, asked)
 
     def _own(self, number: int) -> bytes:
+        digest, content = self._entry(number)
+        if isinstance(content, int):
+            raise ValueLeftOut(content)
+        if self._mac("value", content) != digest:
+            raise CorruptRecord(f"value {number} of trace {self.trace_id.hex()} does not have its digest")
+        return content
+
+    def _entry(self, number: int) -> tuple[bytes, bytes | int]:
         found = self._values.get(number)
         if found is None:
             raise CorruptRecord(f"value {number} of trace {self.trace_id.hex()} is missing")
-        digest, data, left_out = found
-        if left_out:
-            raise ValueLeftOut(int.from_bytes(data, "little"))
-        if self._mac("value", data) != digest:
-            raise CorruptRecord(f"value {number} of trace {self.trace_id.hex()} is not what was written")
+        return found
+
+    def _foreign(self, trace: bytes, digest: bytes, asked: frozenset[bytes]) -> bytes:
+        where = f"trace {self.trace_id.hex()} uses value {digest.hex()} of trace {trace.hex()}"
+        if trace in asked:
+            raise CorruptRecord(f"{where}, which refers back to it")
+        other = self._others.get(trace)
+        if other is None:
+            try:
+                other = self._others[trace] = self._load(trace)
+            except TraceNotFound as error:
+                error.add_note(f"{where}, which is not here")
+                raise
+        data = other._find(digest, asked | {trace})
+        if data is None:
+            raise CorruptRecord(f"{where}, which does not hold it")
         return data
 
     def digest(self, ref: Ref) -> bytes:
-        """The keyed digest of the value that a reference stands for."""
-        if isinstance(ref, tuple):
-            return ref[1]
-        if isinstance(ref, int) and ref in self._values:
-            return self._values[ref][0]
-        return self._mac("value", self.value(ref))
+        """The digest of the value that a reference stands for.
+
+        Raises:
+            CorruptRecord: there is none, or its record is missing.
+        """
+        match ref:
+            case bytes():
+                return self._mac("value", ref)
+            case None:
+                raise CorruptRecord(f"a record of trace {self.trace_id.hex()} has no value")
+            case int():
+                return self._entry(ref)[0]
+            case _, digest:
+                return digest
 
     def find(self, digest: bytes) -> bytes | None:
-        """A value of this trace by its digest."""
+        """The stored bytes of any value of this trace, by digest.
+
+        Raises:
+            CorruptRecord: they are not what was written.
+            ValueLeftOut: they were too many to be stored.
+        """
+        return self._find(digest, frozenset((self.trace_id,)))
+
+    def _find(self, digest: bytes, asked: frozenset[bytes]) -> bytes | None:
         if self._by_digest is None:
-            found = {of: data for of, data, left_out in self._values.values() if not left_out}
-            for ref in self._refs():
-                if isinstance(ref, bytes):
-                    found.setdefault(self._mac("value", ref), ref)
-            self._by_digest = found
-        return self._by_digest.get(digest)
+            refs = [ref for record in self._records.values() if (ref := ref_of(record)) is not None]
+            # A value of its own over one of another trace, whichever comes first.
+            refs.sort(key=lambda ref: not isinstance(ref, tuple))
+            self._by_digest = {self.digest(ref): ref for ref in refs if not self._is_missing(ref)}
+            self._by_digest.update({digest: number for number, (digest, _) in self._values.items()})
+        ref = self._by_digest.get(digest)
+        return None if ref is None else self._value(ref, asked)
 
-    def _refs(self) -> list[Ref]:
-        refs: list[Ref] = [self.header.input]
-        refs += [intent.request for intent in self.intents.values()]
-        refs += [outcome.value for outcome in self.outcomes.values()]
-        refs += [span.output for span in self.spans.values()]
-        return refs
-
-
-def merge(
-    trace_id: bytes,
-    found: list[frames.Frame],
-    shared: dict[bytes, bytes],
-    damage: list[str],
-    mac: Mac,
-    other: Callable[[bytes], Stored],
-) -> Stored:
-    """Put a trace together from its frames; duplicates and order do not matter.
-
-    Raises:
-        CorruptRecord: its header is missing or unreadable.
-    """
-    damage = list(damage)
-    by_record: dict[int, frames.Frame] = {}
-    for frame in found:
-        known = by_record.get(frame.record)
-        if known is not None and (known.kind, known.flags, known.body) != (frame.kind, frame.flags, frame.body):
-            damage.append(f"two records {frame.record} that differ")
-        by_record.setdefault(frame.record, frame)
-    bodies: dict[int, Any] = {}
-    values: dict[int, tuple[bytes, bytes, bool]] = {}
-    for number, frame in sorted(by_record.items()):
-        if frame.kind == Kind.VALUE:
-            values[number] = (frame.body[:DIGEST_BYTES], frame.body[DIGEST_BYTES:], bool(frame.flags & frames.LEFT_OUT))
-            continue
-        decoder = _decoders.get(frame.kind)
-        if decoder is None:
-            continue  # a kind of a later minor version
-        try:
-            bodies[number] = decoder.decode(frame.body)
-        except msgspec.MsgspecError as error:
-            damage.append(f"record {number} cannot be read: {error}")
-    header = next((body for body in bodies.values() if isinstance(body, Header)), None)
-    if header is None:
-        raise CorruptRecord(f"trace {trace_id.hex()} has lost its header; {len(found)} other records are there")
-    end = next((body for body in bodies.values() if isinstance(body, End)), None)
-    if end is not None and len(by_record) < end.records:
-        damage.append(f"{end.records - len(by_record)} of {end.records} records are missing")
-    manifest, environment = shared.get(header.manifest), shared.get(header.environment)
-    if manifest is None or mac("value", manifest) != header.manifest:
-        raise CorruptRecord(f"trace {trace_id.hex()} has lost the description of its agent")
-    if environment is None or mac("value", environment) != header.environment:
-        damage.append("the description of its environment is missing")
-    complete = end is not None and len(by_record) >= end.records and not damage
-    # Damage elsewhere in a file does not touch a trace all of whose records are there.
-    state = "whole" if complete else "unfinished" if end is None and not damage else "damaged"
-    intents = {number: body for number, body in bodies.items() if isinstance(body, Intent)}
-    return Stored(
-        trace_id,
-        header,
-        intents,
-        {body.intent: body for body in bodies.values() if isinstance(body, Outcome)},
-        {number: body for number, body in bodies.items() if isinstance(body, Span)},
-        [body for body in bodies.values() if isinstance(body, Annotation)],
-        [body for body in bodies.values() if isinstance(body, Link)],
-        cast("End | None", end),
-        state,
-        damage,
-        manifest,
-        environment or b"\x80",
-        values,
-        mac,
-        other,
-    )
+    def _is_missing(self, ref: Ref) -> bool:
+        return isinstance(ref, int) and ref not in self._values

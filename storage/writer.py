@@ -9,7 +9,7 @@ from collections import deque
 from typing import Any, Final
 
 from storage import frames
-from storage.assembly import Assembler
+from storage.assembly import INLINE_BYTES, REF_AT, Assembler
 from storage.digest import Mac
 from storage.disk import Disk, LogFile
 from storage.sink import Sink
@@ -26,6 +26,12 @@ _TURN_RECORDS: Final = 32
 _TURN_SECONDS: Final = 1e-5
 
 
+def large_bytes(kind: int, fields: tuple[Any, ...]) -> int:
+    """How much of the queue's limit a record takes beyond what every record is counted for."""
+    value = fields[REF_AT[kind]]
+    return len(value) if value is not None and len(value) >= INLINE_BYTES else 0
+
+
 class Writer:
     """Writes the records of one process. One thread uses it.
 
@@ -37,11 +43,13 @@ class Writer:
         disk: the system calls.
     """
 
-    def __init__(self, folder: str, store_id: bytes, mac: Mac, shared: dict[bytes, bytes], disk: Disk) -> None:
+    def __init__(
+        self, folder: str, store_id: bytes, mac: Mac, shared: dict[bytes, bytes], disk: Disk
+    ) -> None:
         self.id = os.urandom(8)
         self.taken = self.stored = self.lost = 0
         self.large = 0
-        """Bytes of large values that were taken off the queue and not yet given back to its limit."""
+        """Bytes of large values that were taken off the queue since this was last asked."""
         self.failure: BaseException | None = None
         """Why something was lost since this was last asked."""
         self._folder, self._store_id, self._disk = folder, store_id, disk
@@ -68,33 +76,34 @@ class Writer:
                 break
             taken += 1
             self.taken += 1
+            self.large += large_bytes(kind, fields)
             count = self._assemble(out, sink, kind, record, fields) if ready else None
             if count is None:
                 self._lose([(sink, 0)])
                 continue
             sink.written += count
             marks.append((sink, count))
-            while done < len(out):
-                size += len(out[done])
-                done += 1
+            size += sum(map(len, out[done:]))
+            done = len(out)
             if not taken % _TURN_RECORDS:
                 time.sleep(_TURN_SECONDS)
         if out:
             self._put(b"".join(out), marks)
-        return taken or limit
+        return taken or limit  # an empty queue has nothing more to give
 
-    def _assemble(self, out: list[bytes], sink: Sink, kind: int, record: int, fields: tuple[Any, ...]) -> int | None:
+    def _assemble(
+        self, out: list[bytes], sink: Sink, kind: int, record: int, fields: tuple[Any, ...]
+    ) -> int | None:
         if sink.writer != self.id:
             # A run that was going when the process forked: its parent goes on numbering the same records.
             self.failure = RuntimeError("the trace was begun before this process was forked")
             return None
-        before, known = len(out), len(sink.values)
+        before = len(out)
         try:
             return self._assembler.add(out, sink, kind, record, fields)
         except Exception as error:
             self.failure = error
-            if len(out) > before and len(sink.values) > known:
-                sink.written += 1
+            del out[before:]
             return None
 
     def _ready(self) -> bool:
@@ -107,7 +116,9 @@ class Writer:
         self._assembler.begin_file()
         try:
             header = frames.pack_file_header(self._store_id, self.id)
-            self._file = LogFile(self._disk, self._folder, f"{self.id.hex()}-{self._sequence:06d}.log", header)
+            self._file = LogFile(
+                self._disk, self._folder, f"{self.id.hex()}-{self._sequence:06d}.log", header
+            )
         except Exception as error:
             self.failure = error
             return False
@@ -115,12 +126,10 @@ class Writer:
         return True
 
     def _put(self, data: bytes, marks: list[tuple[Sink, int]]) -> None:
-        file = self._file
-        if file is None:
-            self._lose(marks)
-            return
         try:
-            file.write(data)
+            if self._file is None:
+                raise FileNotFoundError("there is no record file")
+            self._file.write(data)
         except Exception as error:
             self.failure = error
             self._lose(marks)

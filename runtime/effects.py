@@ -13,7 +13,7 @@ import attrs
 from runtime.errors import BuildError, Refused
 from runtime.identity import owner_text
 from runtime.scope import SCOPE
-from runtime.step import name_arguments
+from runtime.declaration import name_arguments
 from storage import codec
 
 F = TypeVar("F", bound=Callable[..., Any])

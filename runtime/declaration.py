@@ -174,6 +174,10 @@ class StepInfo:
             self._fingerprint = fingerprint.step_fingerprint(self.target)
         return self._fingerprint
 
+    def keep_fingerprint(self, made: fingerprint.Fingerprint) -> None:
+        """Take a fingerprint that was made elsewhere."""
+        self._fingerprint = made
+
     @property
     def codec(self) -> Codec:
         """Of the result."""
