@@ -26,6 +26,9 @@ from storage import codec
 if TYPE_CHECKING:
     from replay.replayer import Replayer
 
+_SETTLE_TICKS: Final = 10
+"""Scheduler turns without any call that an answer waits for whoever got the one before it: what that task does next, through
+a few checkpoints of its own, came first in the recording."""
 _IDLE_TICKS: Final = 25
 """Scheduler turns without any call after which a waiting answer of a changed span is released."""
 
@@ -73,6 +76,7 @@ class Answers:
             self._pool[call.key].append(call)
             if call.result is not None and call.result.status != "cancelled":
                 insort(self._pending, call.completion)
+        self._overlapping = _overlapping([] if recorded is None else recorded.calls)
         self.ambiguous = sum(len(calls) for calls in self._pool.values() if _is_ambiguous(calls))
 
     # the four calls of the seam
@@ -267,7 +271,16 @@ class Answers:
             else:
                 await self._until_idle(turn, event)
             self._waiting.pop(turn, None)
+        if turn in self._overlapping:
+            await self._settle()
         self._advance(turn)
+
+    async def _settle(self) -> None:
+        quiet, seen = 0, self._activity
+        while quiet < _SETTLE_TICKS:
+            await anyio.lowlevel.checkpoint()
+            quiet = quiet + 1 if self._activity == seen else 0
+            seen = self._activity
 
     def _patience(self) -> float:
         took = 0 if self.recorded is None else self.recorded.record.duration / 1e9
@@ -344,6 +357,19 @@ class Answers:
     def _note(self, reason: str) -> None:
         if reason not in self.reasons:
             self.reasons.append(reason)
+
+
+def _overlapping(calls: list[Call]) -> set[int]:
+    """The completion numbers of calls that ran while another of the span did."""
+    found: set[int] = set()
+    spans = sorted((call.start_ns, call.start_ns + call.duration_ns, call.completion) for call in calls)
+    latest, holder = -1, 0
+    for start, end, completion in spans:
+        if start < latest:
+            found |= {completion, holder}
+        if end > latest:
+            latest, holder = end, completion
+    return found
 
 
 def _is_ambiguous(calls: list[Call]) -> bool:

@@ -228,7 +228,9 @@ class _Walk:
             self._other(value)
         else:
             if isinstance(value, (list, dict, set, bytearray)):
+                # Its content is of this moment, not of the code: a counter must not make every run another step.
                 self.note(f"reads mutable global {fn.__module__}.{name}")
+                return
             self.value(value, f"{fn.__module__}.{name}", strict=False)
 
     def _module(self, module: types.ModuleType, code: types.CodeType) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import re
 import reprlib
 import types
 import typing
@@ -19,12 +20,13 @@ import msgspec
 from msgspec import msgpack
 
 from storage.errors import CorruptRecord
-from storage.values import Erased, Opaque, Redacted, Vector, vector_of_array
+from storage.values import Erased, Opaque, Redacted, StandIn, Vector, vector_of_array
 
 MAX_VALUE_BYTES: Final = 64 * 1024 * 1024
 """Values above this are not stored, only their size and digest."""
 _OPAQUE_TEXT: Final = 2000
 _VECTOR, _OPAQUE, _REDACTED, _ERASED = 1, 2, 3, 4
+_STAND_INS: Final[dict[type, int]] = {Opaque: _OPAQUE, Redacted: _REDACTED, Erased: _ERASED}
 
 Encode = Callable[[Any], bytes]
 
@@ -36,8 +38,9 @@ def _enc_hook(value: Any) -> Any:
     kind = type(value)
     if kind is Vector:
         return msgpack.Ext(_VECTOR, value.to_ext())
-    if kind is Opaque:
-        return msgpack.Ext(_OPAQUE, msgpack.encode([value.type, value.text, value.reason]))
+    code = _STAND_INS.get(kind)
+    if code is not None:
+        return msgpack.Ext(code, msgpack.encode(value.parts))
     module = kind.__module__
     if module == "numpy":
         if kind.__name__ == "ndarray":
@@ -171,7 +174,7 @@ def _fix_sets(value: Any) -> Any:
         return _fix_struct(value)
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return {f.name: _fix_sets(getattr(value, f.name)) for f in dataclasses.fields(value)}
-    if attrs.has(type(value)) and type(value) not in (Opaque, Redacted, Erased):
+    if attrs.has(type(value)):
         return {f.name: _fix_sets(getattr(value, f.name)) for f in attrs.fields(type(value))}
     return value
 
@@ -289,25 +292,26 @@ def decode_any(data: bytes) -> Any:
         raise CorruptRecord(f"stored bytes are no value: {type(error).__name__}: {error}") from error
 
 
-_OPAQUE_HEADS: Final = tuple(bytes([head]) for head in (0xC7, 0xC8, 0xC9))
-
-
-def holds_opaque(data: bytes) -> Opaque | Redacted | Erased | None:
+def holds_opaque(data: bytes) -> StandIn | None:
     """The first stand-in inside stored bytes, or None where the value is whole."""
-    if b"\x02" not in data and b"\x03" not in data and b"\x04" not in data:
-        return None
-    if not any(head in data for head in _OPAQUE_HEADS) and not any(0xD4 <= byte <= 0xD8 for byte in data[:1]):
+    # Nearly every value has no byte sequence that could be one: an extension's head, its length, its code.
+    if _STAND_IN_HEAD.search(data) is None:
         return None
     todo = [decode_any(data)]
     while todo:
         one = todo.pop()
-        if isinstance(one, (Opaque, Redacted, Erased)):
+        if isinstance(one, StandIn):
             return one
         if isinstance(one, dict):
-            todo.extend(one.values())
+            todo += [*one.values(), *one]
         elif isinstance(one, list):
-            todo.extend(one)
+            todo += one
     return None
+
+
+_STAND_IN_HEAD: Final = re.compile(
+    rb"[\xd4-\xd8][\x02-\x04]|\xc7.[\x02-\x04]|\xc8..[\x02-\x04]|\xc9....[\x02-\x04]", re.DOTALL
+)
 
 
 def schema(declared: Any) -> dict[str, Any] | None:

@@ -1,53 +1,130 @@
-"""The few calls through which a log reaches the disk: the seam where tests put a full or failing one."""
+"""The few system calls that recording makes, behind a seam: where a test puts a disk that is full or fails."""
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import os
-from typing import Protocol
+from typing import Final, Protocol
+
+_flush = getattr(os, "fdatasync", os.fsync)
 
 
 class Disk(Protocol):
-    """What a log needs of a file system."""
+    """Where record files are written. Every method may raise OSError."""
 
     def create(self, path: str) -> int:
-        """A descriptor of a new file to append to."""
+        """A descriptor of a new file that is only appended to."""
         ...
 
-    def write(self, descriptor: int, data: bytes) -> int:
-        """How many bytes were written."""
+    def write(self, descriptor: int, data: memoryview) -> int:
+        """How many of the bytes were taken."""
         ...
 
     def sync(self, descriptor: int) -> None:
-        """Return when what was written is on disk."""
+        """Return once the file's bytes are on disk."""
         ...
 
     def sync_folder(self, path: str) -> None:
-        """Return when the folder's entries are on disk."""
+        """Return once the folder's names are on disk."""
         ...
 
     def close(self, descriptor: int) -> None:
-        """Close a descriptor."""
+        """Give the descriptor back."""
+        ...
+
+    def remove(self, path: str) -> None:
+        """Remove a file."""
         ...
 
 
 class OsDisk:
-    """The real one."""
+    """The operating system's."""
 
     def create(self, path: str) -> int:
+        """See `Disk`."""
         return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC, 0o600)
 
-    def write(self, descriptor: int, data: bytes) -> int:
+    def write(self, descriptor: int, data: memoryview) -> int:
+        """See `Disk`."""
         return os.write(descriptor, data)
 
     def sync(self, descriptor: int) -> None:
-        getattr(os, "fdatasync", os.fsync)(descriptor)
+        """See `Disk`."""
+        _flush(descriptor)
 
     def sync_folder(self, path: str) -> None:
-        folder = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+        """See `Disk`."""
+        descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
-            os.fsync(folder)
+            os.fsync(descriptor)
         finally:
-            os.close(folder)
+            os.close(descriptor)
 
     def close(self, descriptor: int) -> None:
+        """See `Disk`."""
         os.close(descriptor)
+
+    def remove(self, path: str) -> None:
+        """See `Disk`."""
+        os.unlink(path)
+
+
+OS_DISK: Final = OsDisk()
+
+
+class LogFile:
+    """A record file that is being written.
+
+    Args:
+        disk: where it is.
+        folder: the store's `log` folder.
+        name: of the file, which must not exist.
+        header: its first 64 bytes.
+
+    Raises:
+        OSError: it could not be begun; then nothing of it is left.
+    """
+
+    __slots__ = ("_descriptor", "_disk", "size")
+
+    def __init__(self, disk: Disk, folder: str, name: str, header: bytes) -> None:
+        path = os.path.join(folder, name)
+        self._disk = disk
+        self._descriptor = disk.create(path)
+        self.size = 0
+        try:
+            self.write(header)
+            disk.sync_folder(folder)
+        except OSError:
+            self.close()
+            with contextlib.suppress(OSError):
+                disk.remove(path)
+            raise
+
+    def write(self, data: bytes) -> None:
+        """Append all of the bytes.
+
+        Raises:
+            OSError: some of them may be in the file, and it must not be written any more.
+        """
+        rest = memoryview(data)
+        while rest:
+            taken = self._disk.write(self._descriptor, rest)
+            if taken <= 0:
+                raise OSError(errno.EIO, "a write took no bytes")
+            rest = rest[taken:]
+        self.size += len(data)
+
+    def sync(self) -> None:
+        """Return once all is on disk.
+
+        Raises:
+            OSError: it may not be. Asking again would lie: a kernel reports a failed sync once.
+        """
+        self._disk.sync(self._descriptor)
+
+    def close(self) -> None:
+        """Give the descriptor back."""
+        with contextlib.suppress(OSError):
+            self._disk.close(self._descriptor)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-import datetime
+import datetime as dt
 import json
 import os
 import re
 import secrets
-from typing import Any, Final
+from typing import Any, Final, TypeGuard, cast
 
 from storage.digest import KEY_BYTES, Mac
 from storage.disk import OS_DISK
@@ -40,9 +40,7 @@ def found(path: str) -> None:
             "format": FORMAT,
             "id": secrets.token_hex(16),
             "key_id": _read_key(path).key_id.hex(),
-            "created": datetime.datetime.now(datetime.UTC)
-            .isoformat(timespec="seconds")
-            .replace("+00:00", "Z"),
+            "created": dt.datetime.now(dt.UTC).isoformat(timespec="seconds").replace("+00:00", "Z"),
         }
         _write_once(path, _STORE, f"{json.dumps(told)}\n", 0o644)
     except OSError as error:
@@ -75,19 +73,19 @@ def inspect(path: str) -> tuple[bytes, Mac]:
     made, store_id, key_id = told.get("format"), told.get("id"), told.get("key_id")
     if isinstance(made, int) and made > FORMAT:
         raise StoreError(
-            f"the store at {path} is of format {made} and this kitchenlog reads format {FORMAT}: install a newer one"
+            f"the store at {path} is of format {made}; this kitchenlog reads {FORMAT}: install a newer one"
         )
     if made != FORMAT or not _is_hex(store_id, 16) or not _is_hex(key_id, 8):
         raise StoreError(f"{os.path.join(path, _STORE)} does not describe a store")
     mac = _read_key(path)
     if mac.key_id.hex() != key_id:
         raise StoreError(
-            f"{os.path.join(path, _KEY)} is the key {mac.key_id.hex()}, and the store was made with the key {key_id}"
+            f"{os.path.join(path, _KEY)} is the key {mac.key_id.hex()}; the store was made with {key_id}"
         )
     return bytes.fromhex(store_id), mac
 
 
-def _is_hex(text: Any, size: int) -> bool:
+def _is_hex(text: Any, size: int) -> TypeGuard[str]:
     return isinstance(text, str) and len(text) == 2 * size and _HEX.match(text) is not None
 
 
@@ -95,12 +93,12 @@ def _read_store(path: str) -> dict[str, Any]:
     file = os.path.join(path, _STORE)
     try:
         with open(file, encoding="utf-8") as opened:
-            told = json.load(opened)
+            told: Any = json.load(opened)
     except (FileNotFoundError, NotADirectoryError):
         raise StoreError(f"there is no store at {path}") from None
     except (OSError, ValueError) as error:
         raise StoreError(f"{file} cannot be read: {error}") from error
-    return told if isinstance(told, dict) else {}
+    return cast("dict[str, Any]", told) if isinstance(told, dict) else {}
 
 
 def _read_key(path: str) -> Mac:

@@ -1,114 +1,147 @@
-"""Record files: a header and checksummed frames (docs/format.md, section 4)."""
+"""The bytes of record files: their header and their frames (docs/format.md, section 4)."""
 
 from __future__ import annotations
 
+import re
 import struct
+import time
 import zlib
 from collections.abc import Iterator
 from typing import Final, NamedTuple
 
-from storage.errors import CorruptRecord, StoreError
+from storage.codec import MAX_VALUE_BYTES
+from storage.errors import StoreError
 
-MAGIC: Final = b"KTCHNLOG"
 MAJOR: Final = 1
-FILE_HEADER: Final = struct.Struct("<8sHHI16s8sQ16x")
-FRAME: Final = struct.Struct("<BBHIII16s")
-RECORD_VERSION: Final = 1
-PERSONAL, LEFT_OUT = 1, 2
-MAX_BODY: Final = 65 * 1024 * 1024
-"""A value of 64 MB and its digest fit; a length above this is damage, whatever a checksum says."""
+MINOR: Final = 0
+FILE_HEADER_BYTES: Final = 64
+FRAME_HEADER_BYTES: Final = 32
+MAX_BODY_BYTES: Final = MAX_VALUE_BYTES + 4096
+
+PERSONAL: Final = 1
+"""Frame flag: the value belongs to the trace's subject."""
+LEFT_OUT: Final = 2
+"""Frame flag: size and digest are here, the content is not."""
+
+_MAGIC: Final = b"KTCHNLOG"
+_FILE: Final = struct.Struct("<8sHHI16s8sQ16s")
+_FRAME: Final = struct.Struct("<BBHIII16s")
+_FIRST: Final = struct.Struct("<BBHI")
+_LAST: Final = struct.Struct("<I16s")
+_RECORD_VERSION: Final = 1
+# Kind, version, flags: what may begin a frame, to find the next one after damage.
+_CANDIDATE: Final = re.compile(rb"(?=[\x01-\x1f]\x01[\x00-\x03]\x00)", re.DOTALL)
+
+
+class FileHeader(NamedTuple):
+    """The first bytes of a record file."""
+
+    major: int
+    minor: int
+    store_id: bytes
+    writer: bytes
+    created: int
 
 
 class Frame(NamedTuple):
-    """One record as it lies in a file."""
+    """One whole frame. `offset` is where it begins in its file."""
 
+    offset: int
     kind: int
     flags: int
     record: int
     trace: bytes
     body: bytes
+
+    @property
+    def end(self) -> int:
+        """Where the next frame begins."""
+        return self.offset + FRAME_HEADER_BYTES + len(self.body)
+
+
+class Gap(NamedTuple):
+    """Bytes that are no whole frame, with a whole frame behind them."""
+
     offset: int
+    end: int
 
 
-class Damage(NamedTuple):
-    """Bytes of a file that are no record."""
-
-    offset: int
-    length: int
-
-
-def file_header(store: bytes, writer: bytes, created: int) -> bytes:
-    """The first 64 bytes of a file."""
-    blank = FILE_HEADER.pack(MAGIC, MAJOR, 0, 0, store, writer, created)
-    return FILE_HEADER.pack(MAGIC, MAJOR, 0, zlib.crc32(blank), store, writer, created)
+def pack_file_header(store_id: bytes, writer: bytes) -> bytes:
+    """The header of a new file."""
+    created = time.time_ns()
+    check = zlib.crc32(_FILE.pack(_MAGIC, MAJOR, MINOR, 0, store_id, writer, created, bytes(16)))
+    return _FILE.pack(_MAGIC, MAJOR, MINOR, check, store_id, writer, created, bytes(16))
 
 
-def check_file_header(data: bytes, name: str) -> bytes:
-    """The store id of a file.
+def unpack_file_header(data: bytes) -> FileHeader | None:
+    """The header of a file, or None where it is damaged.
 
     Raises:
-        CorruptRecord: it is no file of records.
-        StoreError: a later version wrote it.
+        StoreError: a whole header of a newer major version.
     """
-    if len(data) < FILE_HEADER.size:
-        raise CorruptRecord(f"{name} ends inside its header")
-    magic, major, minor, crc, store, writer, created = FILE_HEADER.unpack_from(data)
-    blank = FILE_HEADER.pack(magic, major, minor, 0, store, writer, created)
-    if magic != MAGIC or zlib.crc32(blank) != crc or data[48 : FILE_HEADER.size] != bytes(16):
-        raise CorruptRecord(f"{name} has a damaged header")
+    magic, major, minor, check, store_id, writer, created, _ = _FILE.unpack_from(data)
+    if magic != _MAGIC or zlib.crc32(data[:12] + bytes(4) + data[16:FILE_HEADER_BYTES]) != check:
+        return None
     if major > MAJOR:
-        raise StoreError(f"{name} is of format {major}; this version reads format {MAJOR}: update kitchenlog")
-    found: bytes = store
-    return found
-
-
-def pack(kind: int, flags: int, record: int, trace: bytes, body: bytes) -> bytes:
-    """A record as it is written."""
-    size = len(body)
-    head = FRAME.pack(kind, RECORD_VERSION, flags, size, 0, record, trace)
-    crc = zlib.crc32(body, zlib.crc32(head[12:], zlib.crc32(head[:8])))
-    return FRAME.pack(kind, RECORD_VERSION, flags, size, crc, record, trace) + body
-
-
-def parse(data: bytes, start: int, end: int) -> Frame | None:
-    """The frame at an offset, or None where none is whole."""
-    if end - start < FRAME.size:
-        return None
-    kind, version, flags, size, crc, record, trace = FRAME.unpack_from(data, start)
-    stop = start + FRAME.size + size
-    if size > MAX_BODY or stop > end or version < 1:
-        return None
-    view = memoryview(data)
-    head = zlib.crc32(view[start + 12 : start + FRAME.size], zlib.crc32(view[start : start + 8]))
-    if zlib.crc32(view[start + FRAME.size : stop], head) != crc:
-        return None
-    return Frame(kind, flags, record, trace, data[start + FRAME.size : stop], start)
-
-
-def scan(data: bytes, start: int) -> Iterator[Frame | Damage]:
-    """The frames from an offset on. What lies between whole frames is damage; what follows the last one may be a torn tail."""
-    end = len(data)
-    at = start
-    while at < end:
-        found = parse(data, at, end)
-        if found is not None:
-            yield found
-            at += FRAME.size + len(found.body)
-            continue
-        resumed = next(
-            (place for place in range(at + 1, end - FRAME.size + 1) if _may_start(data, place, end)), None
+        raise StoreError(
+            f"it was written in version {major} of the format and this kitchenlog reads version {MAJOR}: "
+            "install a newer one"
         )
-        if resumed is None:
-            return
-        yield Damage(at, resumed - at)
-        at = resumed
+    return FileHeader(major, minor, store_id, writer, created)
 
 
-def _may_start(data: bytes, place: int, end: int) -> bool:
-    # Nearly every offset fails here, without a checksum.
-    return (
-        data[place] in range(1, 10)
-        and data[place + 1] == RECORD_VERSION
-        and data[place + 3] == 0
-        and parse(data, place, end) is not None
-    )
+def pack_frame_header(kind: int, flags: int, record: int, trace: bytes, body: bytes) -> bytes:
+    """The 32 bytes before a body."""
+    first = _FIRST.pack(kind, _RECORD_VERSION, flags, len(body))
+    last = _LAST.pack(record, trace)
+    check = zlib.crc32(body, zlib.crc32(last, zlib.crc32(first)))
+    return b"".join((first, check.to_bytes(4, "little"), last))
+
+
+def body_length(head: bytes) -> int:
+    """How long the body is that this frame header claims."""
+    return int.from_bytes(head[4:8], "little")
+
+
+def unpack_frame(data: memoryview, at: int, base: int = 0) -> Frame | None:
+    """The whole frame at a place, or None. `base` is where in its file the data begins."""
+    body_at = at + FRAME_HEADER_BYTES
+    if body_at > len(data):
+        return None
+    kind, _, flags, length, check, record, trace = _FRAME.unpack_from(data, at)
+    end = body_at + length
+    if length > MAX_BODY_BYTES or end > len(data):
+        return None
+    first = zlib.crc32(data[at : at + 8])
+    if zlib.crc32(data[at + 12 : end], first) != check:
+        return None
+    return Frame(base + at, kind, flags, record, trace, bytes(data[body_at:end]))
+
+
+def scan(data: bytes, base: int) -> Iterator[Frame | Gap]:
+    """Every whole frame, and every gap that a whole frame follows; a torn tail ends it without a word."""
+    view = memoryview(data)
+    at = 0
+    while at < len(data):
+        frame = unpack_frame(view, at, base)
+        if frame is None:
+            found = _next_frame(data, view, at)
+            if found is None:
+                return
+            yield Gap(base + at, base + found)
+            at = found
+            continue
+        yield frame
+        at = frame.end - base
+
+
+def _next_frame(data: bytes, view: memoryview, at: int) -> int | None:
+    # The claimed length first: a value may hold the bytes of a frame, and must not pass for one.
+    if at + FRAME_HEADER_BYTES <= len(data):
+        claimed = at + FRAME_HEADER_BYTES + body_length(data[at : at + 8])
+        if claimed < len(data) and unpack_frame(view, claimed) is not None:
+            return claimed
+    for candidate in _CANDIDATE.finditer(data, at + 1):
+        if unpack_frame(view, candidate.start()) is not None:
+            return candidate.start()
+    return None

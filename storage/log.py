@@ -121,7 +121,7 @@ class Log:
                 self._refuse(sink)
                 return
             queue.append((sink, kind, record_id, fields))
-        except Exception:
+        except Exception:  # noqa: BLE001 - whatever is wrong with a record, the step goes on
             self._refuse(sink)
             return
         if self._idle:

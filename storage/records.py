@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import enum
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 
+from storage.codec import Codec
+
 Ref = bytes | int | tuple[bytes, bytes] | None
-"""A value: inline bytes, the record id of a value record of the trace, (trace id, digest) of another trace's, or none."""
+"""Stored bytes inline; the record id of a value of this trace; (trace id, digest) of another's; or nothing."""
 
 
 class Kind(enum.IntEnum):
@@ -47,7 +49,7 @@ class Header(msgspec.Struct, array_like=True, frozen=True):
     wall: int
     seed: bytes
     subject: bytes | None
-    attributes: dict[str, Any]
+    attributes: dict[str, Any] | None
     otel: tuple[str, str, int] | None
     input: Ref
     kind: str
@@ -95,7 +97,7 @@ class Span(msgspec.Struct, array_like=True, frozen=True):
     error: Error | None
     attempts: list[tuple[int, int, int, Error | None]] | None
     attributes: dict[str, Any] | None
-    draws: dict[str, list[tuple[str, int]]] | None
+    draws: dict[str, list[tuple[str, Any]]] | None
     log: list[Any] | None
     findings: list[str] | None
     fingerprint: bytes
@@ -131,17 +133,9 @@ class End(msgspec.Struct, array_like=True, frozen=True):
     lost: int
 
 
-BODIES: dict[int, type[msgspec.Struct]] = {
-    Kind.HEADER: Header,
-    Kind.INTENT: Intent,
-    Kind.OUTCOME: Outcome,
-    Kind.SPAN: Span,
-    Kind.ANNOTATION: Annotation,
-    Kind.LINK: Link,
-    Kind.END: End,
-}
+Record = Header | Intent | Outcome | Span | Annotation | Link | End
 
-REF_FIELD: dict[int, int] = {
+REF_FIELD: Final[dict[int, int]] = {
     Kind.HEADER: 11,
     Kind.INTENT: 8,
     Kind.OUTCOME: 4,
@@ -150,7 +144,48 @@ REF_FIELD: dict[int, int] = {
     Kind.LINK: 2,
     Kind.END: 4,
 }
-"""Where in each body its reference to a value stands."""
+"""Where in the body of each kind its one reference to a value is."""
+MANIFEST_FIELD: Final = 4
+ENVIRONMENT_FIELD: Final = 5
+"""Where a header names its two shared values."""
+RECORDS_FIELD: Final = 3
+LOST_FIELD: Final = 6
+"""Where an end holds the counts that only the writer knows."""
 
-INLINE_BYTES = 512
-"""Values shorter than this stand in the record itself."""
+LATE: Final = 0x8000_0000
+"""Record ids from here on were given after the end of the trace, and `End.records` does not count them."""
+
+_CODECS: Final[dict[int, Codec]] = {
+    Kind.HEADER: Codec(Header),
+    Kind.INTENT: Codec(Intent),
+    Kind.OUTCOME: Codec(Outcome),
+    Kind.SPAN: Codec(Span),
+    Kind.ANNOTATION: Codec(Annotation),
+    Kind.LINK: Codec(Link),
+    Kind.END: Codec(End),
+}
+
+
+def decode(kind: int, body: bytes) -> Record | None:
+    """The record of a body, or None for a kind without fields and for one that is newer than this reader.
+
+    Raises:
+        TypeError: the fields are not those of the kind.
+        CorruptRecord: the body is no MessagePack.
+    """
+    codec = _CODECS.get(kind)
+    if codec is None:
+        return None
+    record: Record = codec.decode(body)
+    return record
+
+
+def ref_of(record: Record) -> Ref:
+    """The one reference of a record."""
+    if isinstance(record, Header):
+        return record.input
+    if isinstance(record, Intent):
+        return record.request
+    if isinstance(record, (Span, End)):
+        return record.output
+    return record.value

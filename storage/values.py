@@ -12,8 +12,6 @@ import sys
 from collections.abc import Iterable, Sequence
 from typing import Any, Final, Literal, Self, cast
 
-import attrs
-
 Dtype = Literal["float32", "float64", "float16", "int8", "uint8", "int32", "int64"]
 
 DTYPES: Final[dict[Dtype, tuple[int, str]]] = {
@@ -136,34 +134,70 @@ class Vector:
         return cls(body[2 + 4 * dims :], dtype, shape)
 
 
-@attrs.frozen
-class Opaque:
-    """What stands in a recording for a value that could not be encoded. A replay stops here, by name."""
+class StandIn:
+    """What stands where a value cannot be, must not be, or no longer is.
 
-    type: str
-    """Module and qualified name of the value's type."""
-    text: str
-    """Its repr, at most 2,000 characters."""
-    reason: str
-    """Why it could not be encoded."""
+    Plain classes: msgspec would encode an attrs class or a dataclass as a map, and a stand-in would pass for a value.
+    """
 
+    __slots__ = ()
 
-@attrs.frozen
-class Redacted:
-    """What stands for a value that redaction replaced."""
+    def __eq__(self, other: object) -> bool:
+        return type(other) is type(self) and self.parts == other.parts
 
-    kind: str
-    token: str
+    def __hash__(self) -> int:
+        return hash((type(self), self.parts))
 
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({', '.join(map(repr, self.parts))})"
 
-@attrs.frozen
-class Erased:
-    """What stands for a value that was erased on request."""
-
-    date: str
-    request: str
+    @property
+    def parts(self) -> tuple[str, ...]:
+        """The stored parts, in order."""
+        return tuple(getattr(self, name) for name in type(self).__slots__)
 
 
+class Opaque(StandIn):
+    """What stands in a recording for a value that could not be encoded. A replay stops here, by name.
+
+    Args:
+        type: module and qualified name of the value's type.
+        text: its repr, at most 2,000 characters.
+        reason: why it could not be encoded.
+    """
+
+    __slots__ = ("type", "text", "reason")  # noqa: RUF023 - the stored order
+
+    def __init__(self, type: str, text: str, reason: str) -> None:  # noqa: A002 - the stored name
+        self.type, self.text, self.reason = type, text, reason
+
+
+class Redacted(StandIn):
+    """What stands for a value that redaction replaced.
+
+    Args:
+        kind: of what it was.
+        token: the keyed token of the value.
+    """
+
+    __slots__ = ("kind", "token")
+
+    def __init__(self, kind: str, token: str) -> None:
+        self.kind, self.token = kind, token
+
+
+class Erased(StandIn):
+    """What stands for a value that was erased on request.
+
+    Args:
+        date: when.
+        request: which request it was.
+    """
+
+    __slots__ = ("date", "request")
+
+    def __init__(self, date: str, request: str) -> None:
+        self.date, self.request = date, request
 
 
 def vector_of_array(value: Any) -> Vector:

@@ -101,7 +101,7 @@ class Writer:
         before = len(out)
         try:
             return self._assembler.add(out, sink, kind, record, fields)
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - fields are the user's: encoding them may raise anything
             self.failure = error
             del out[before:]
             return None
@@ -119,7 +119,7 @@ class Writer:
             self._file = LogFile(
                 self._disk, self._folder, f"{self.id.hex()}-{self._sequence:06d}.log", header
             )
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - counted, and the thread goes on
             self.failure = error
             return False
         self._sequence += 1
@@ -130,7 +130,7 @@ class Writer:
             if self._file is None:
                 raise FileNotFoundError("there is no record file")
             self._file.write(data)
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - counted, and the thread goes on
             self.failure = error
             self._lose(marks)
             self.sync()  # what went before may still arrive
@@ -147,7 +147,7 @@ class Writer:
             return
         try:
             self._file.sync()
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - counted, and the thread goes on
             self.failure = error
             self._lose(marks)
             self.close()
