@@ -97,7 +97,7 @@ def emit(data: Any) -> None:
 @click.pass_context
 @clearly
 def main(context: click.Context, store: str | None) -> None:
-    """Record agents, and replay any recorded run step by step.
+    r"""Record agents, and replay any recorded run step by step.
 
     \b
     Example:
@@ -122,7 +122,7 @@ agent_option = click.option("--agent", help="module:object of the agent; by defa
 @click.pass_obj
 @clearly
 def run(state: State, agent: str, value: str, subject: str | None, attribute: tuple[str, ...], *, as_json: bool) -> None:
-    """Run AGENT (module:object) on VALUE (JSON, - for standard input) and record it.
+    r"""Run AGENT (module:object) on VALUE (JSON, - for standard input) and record it.
 
     \b
     Example: kitchenlog run bot:agent '{"text": "Where is my order?"}' -a variant=B
@@ -165,7 +165,7 @@ def run(state: State, agent: str, value: str, subject: str | None, attribute: tu
 @click.pass_obj
 @clearly
 def list_(state: State, where: str | None, limit: int, *, as_json: bool) -> None:
-    """Recorded traces, newest first.
+    r"""Recorded traces, newest first.
 
     \b
     Example: kitchenlog list --where "status = 'error'"
@@ -184,7 +184,7 @@ def list_(state: State, where: str | None, limit: int, *, as_json: bool) -> None
 @click.pass_obj
 @clearly
 def show(state: State, trace: str, *, full: bool, as_json: bool) -> None:
-    """The spans of TRACE with what went in and came out. Addresses are the first column.
+    r"""The spans of TRACE with what went in and came out. Addresses are the first column.
 
     \b
     Example: kitchenlog show 48f9c3
@@ -199,8 +199,18 @@ def show(state: State, trace: str, *, full: bool, as_json: bool) -> None:
 def replay_options(fn: Callable[..., Any]) -> Callable[..., Any]:
     """The options that replay and plan share."""
     for option in (
-        click.option("--swap", multiple=True, metavar="ADDRESS=MODULE:OBJECT", help="Run this step instead; may be repeated."),
-        click.option("--override", multiple=True, metavar="ADDRESS=JSON", help="Take this value instead; may be repeated."),
+        click.option(
+            "--swap",
+            multiple=True,
+            metavar="ADDRESS=MODULE:OBJECT",
+            help="Run this step instead; may be repeated.",
+        ),
+        click.option(
+            "--override",
+            multiple=True,
+            metavar="ADDRESS=JSON",
+            help="Take this value instead; may be repeated.",
+        ),
         click.option("--live", multiple=True, metavar="ADDRESS", help='May call providers: an address, or "needed".'),
         click.option("--budget", type=float, help="The most that live calls may cost, in US dollars."),
         click.option("--recorded-code", is_flag=True, help="Reuse the values of steps whose code has changed."),
@@ -212,7 +222,12 @@ def replay_options(fn: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _options(
-    swap: tuple[str, ...], override: tuple[str, ...], live: tuple[str, ...], budget: float | None, *, recorded_code: bool
+    swap: tuple[str, ...],
+    override: tuple[str, ...],
+    live: tuple[str, ...],
+    budget: float | None,
+    *,
+    recorded_code: bool,
 ) -> dict[str, Any]:
     options: dict[str, Any] = {"live": list(live) or None, "budget_usd": budget}
     if recorded_code:
@@ -255,7 +270,7 @@ def replay(
     recorded_code: bool,
     as_json: bool,
 ) -> None:
-    """Replay TRACE with its providers stubbed. Nothing calls a provider that --live does not name.
+    r"""Replay TRACE with its providers stubbed. Nothing calls a provider that --live does not name.
 
     \b
     Example: kitchenlog replay 48f9c3 --swap retrieve=fixes:retrieve --live needed
@@ -266,13 +281,17 @@ def replay(
     if as_json:
         emit(done.to_json())
     else:
-        report.replay(done, _again(trace, done, swap, override, live, agent))
+        report.replay(done, _again(done, swap, override, live, agent))
     if not done.certificate.ok:
         sys.exit(DIFFERS)
 
 
 def _again(
-    trace: str, done: Any, swap: tuple[str, ...], override: tuple[str, ...], live: tuple[str, ...], agent: str | None
+    done: Any,
+    swap: tuple[str, ...],
+    override: tuple[str, ...],
+    live: tuple[str, ...],
+    agent: str | None,
 ) -> str | None:
     """The next command of a blocked replay."""
     if not done.blocked:
@@ -304,7 +323,7 @@ def plan(
     recorded_code: bool,
     as_json: bool,
 ) -> None:
-    """What `kitchenlog replay` with the same options will do, before it does it.
+    r"""What `kitchenlog replay` with the same options will do, before it does it.
 
     \b
     Example: kitchenlog plan 48f9c3 --swap retrieve=fixes:retrieve
@@ -325,7 +344,7 @@ def plan(
 @click.pass_obj
 @clearly
 def diff(state: State, old: str, new: str, *, as_json: bool) -> None:
-    """What differs between the traces OLD and NEW, span by span.
+    r"""What differs between the traces OLD and NEW, span by span.
 
     \b
     Example: kitchenlog diff 48f9c3 51ab20
@@ -345,7 +364,7 @@ def diff(state: State, old: str, new: str, *, as_json: bool) -> None:
 @json_option
 @clearly
 def graph(agent: str, *, mermaid: bool, as_json: bool) -> None:
-    """The graph of AGENT (module:object).
+    r"""The graph of AGENT (module:object).
 
     \b
     Example: kitchenlog graph bot:agent --mermaid

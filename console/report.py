@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import datetime
+import datetime as dt
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -60,11 +60,19 @@ def listed(lines: Sequence[runtime.Listed], path: Path) -> None:
         return
     table = _table("trace", "agent", "status", "started (UTC)", "ms", "spans", "attributes")
     for line in lines:
-        when = datetime.datetime.fromtimestamp(line.started, tz=datetime.UTC).strftime("%Y-%m-%d %H:%M:%S")
+        when = dt.datetime.fromtimestamp(line.started, tz=dt.UTC).strftime("%Y-%m-%d %H:%M:%S")
         took = "" if line.duration_ms is None else f"{line.duration_ms:.1f}"
         shown = " ".join(f"{key}={value}" for key, value in line.attributes.items())
         agent = line.agent if line.kind != "replay" else f"{line.agent} (replay)"
-        table.add_row(line.trace_id[:12], escape(agent), _status(line.status), when, took, str(line.spans), escape(shown))
+        table.add_row(
+            line.trace_id[:12],
+            escape(agent),
+            _status(line.status),
+            when,
+            took,
+            str(line.spans),
+            escape(shown),
+        )
     out.print(table)
 
 
@@ -89,7 +97,11 @@ def show(recording: runtime.Recording, *, full: bool) -> None:
     for address, item in recording.tree():
         _values(out, recording, address, item, width)
     result = recording.result
-    out.print(f"output  {'' if result is None else result.text if not result.ok else brief(result.value, width)}", markup=False, overflow="fold")
+    out.print(
+        f"output  {'' if result is None else result.text if not result.ok else brief(result.value, width)}",
+        markup=False,
+        overflow="fold",
+    )
     out.print(f"next: kitchenlog replay {recording.trace_id}", style="dim", markup=False)
 
 
@@ -111,7 +123,10 @@ def _values(out: Console, recording: runtime.Recording, address: str, item: Span
             out.print(f"     ! {finding}", style="yellow", markup=False)
         for number, (_, took, status, error) in enumerate(item.record.attempts or (), 1):
             text = "ok" if error is None else error.message
-            out.print(f"     attempt !{number}: {status and 'failed' or 'ok'} after {took / 1e6:.1f} ms: {text}", markup=False)
+            out.print(
+                f"     attempt !{number}: {(status and 'failed') or 'ok'} after {took / 1e6:.1f} ms: {text}",
+                markup=False,
+            )
 
 
 def replay(done: Any, again: str | None) -> None:
@@ -146,7 +161,10 @@ def plan(made: Any) -> None:
     for step in made.steps:
         table.add_row(escape(step.address), _status(step.mode), escape(step.reason))
     out.print(table)
-    out.print(f"{len(made.runs)} steps run or may run; at most {made.live_calls} recorded calls go live", markup=False)
+    out.print(
+        f"{len(made.runs)} steps run or may run; at most {made.live_calls} recorded calls go live",
+        markup=False,
+    )
 
 
 def diff(made: Any) -> None:
@@ -156,7 +174,10 @@ def diff(made: Any) -> None:
         out.print(Text(one.address, style="bold").append(f"  {one.kind}", style="dim"))
         for field in one.fields:
             out.print(f"    {field}", markup=False, overflow="fold")
-    out.print(f"first difference at {made.first}; {made.same} spans equal" if made.spans else f"equal in all {made.same} spans", markup=False)
+    out.print(
+        f"first difference at {made.first}; {made.same} spans equal" if made.spans else f"equal in all {made.same} spans",
+        markup=False,
+    )
 
 
 def graph_json(agent: runtime.Agent[Any, Any]) -> dict[str, Any]:

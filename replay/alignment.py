@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from replay.difference import SpanDiff, TraceDiff, changes
+from replay.difference import Change, SpanDiff, TraceDiff, changes
 from replay.replayer import Replayer
 from runtime.recording import Call, Recording, Result, Span
 from storage import codec
@@ -19,7 +19,7 @@ def compare_recordings(old: Recording, new: Recording) -> TraceDiff:
             spans.append(SpanDiff(address, "added" if one is None else "removed", ()))
             continue
         asked = list(changes(_asked(one), _asked(two), "request"))
-        fields = tuple([*asked, *changes(_told(one.result), _told(two.result))])
+        fields = (*asked, *changes(_told(one.result), _told(two.result)))
         if fields:
             spans.append(SpanDiff(address, "changed", fields))
         else:
@@ -40,7 +40,7 @@ def compare(recording: Recording, replayer: Replayer) -> TraceDiff:
         if entry is not None and entry.status == "dropped":
             spans.append(SpanDiff(address, "removed", ()))
             continue
-        fields = []
+        fields: list[Change] = []
         if made is not None and isinstance(item, Call):
             fields += changes(codec.decode_any(item.request), codec.decode_any(made.request), "request")
             now = made.result

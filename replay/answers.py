@@ -15,12 +15,12 @@ import anyio.lowlevel
 
 from replay import difference
 from runtime import failure
+from runtime.declaration import Bound
 from runtime.effects import EffectCall
 from runtime.errors import Refused
 from runtime.recorder import effect_scope, invoke, invoke_sync
 from runtime.recording import Call, Result, Span
 from runtime.scope import UNKNOWN_LANE, Frame, Scope, call_address
-from runtime.declaration import Bound
 from storage import codec
 
 if TYPE_CHECKING:
@@ -38,7 +38,19 @@ Key = tuple[int, str, bytes]
 class Asked:
     """A call that the span made in the replay."""
 
-    __slots__ = ("address", "attempt", "effect", "flags", "lane", "live", "name", "nth", "recorded", "request", "result")
+    __slots__ = (
+        "address",
+        "attempt",
+        "effect",
+        "flags",
+        "lane",
+        "live",
+        "name",
+        "nth",
+        "recorded",
+        "request",
+        "result",
+    )
 
     def __init__(self, address: str, name: str, attempt: int, lane: str, nth: int, request: bytes) -> None:
         self.address, self.name, self.attempt, self.lane, self.nth = address, name, attempt, lane, nth
@@ -150,7 +162,10 @@ class Answers:
         if place < len(readings) and readings[place][0] == kind:
             return readings[place][1]
         if self.verify:
-            raise self._refuse("diverged", f"{scope.frame.address} read the clock {place + 1} times, recorded {len(readings)}")
+            raise self._refuse(
+                "diverged",
+                f"{scope.frame.address} read the clock {place + 1} times, recorded {len(readings)}",
+            )
         self._note("clock extended")
         same = [value for was, value in readings if was == kind]
         last = max(same) if same else (scope.frame.wall if kind == "time" else 0)
@@ -173,7 +188,7 @@ class Answers:
         self._activity += 1
         frame, lane = scope.frame, scope.lane
         nth = frame.nth(lane, name)
-        address = call_address(frame.address, frame.attempt, self._is_retried(frame), name, lane, nth)
+        address = call_address(frame.address, frame.attempt if self._is_retried(frame) else None, name, lane, nth)
         asked = Asked(address, name, frame.attempt, lane, nth, request)
         self.asked.append(asked)
         found = self._match((frame.attempt, name, self._replayer.mac("request", canonical)), lane)
@@ -198,7 +213,12 @@ class Answers:
         if _is_ambiguous(self._pool[found.key]):
             self.reasons.append("reassigned")
             if self.verify:
-                self.refusals.append(("diverged", f"reassigned: {len(self._pool[found.key])} equal requests of {found.intent.name} were answered differently, and which task asked which cannot be known"))
+                self.refusals.append(
+                    (
+                        "diverged",
+                        f"reassigned: {len(self._pool[found.key])} equal requests of {found.intent.name} got other answers",
+                    )
+                )
         else:
             self._replayer.moved.add(found.address)
 
@@ -326,9 +346,7 @@ class Answers:
             asked.live = True
         return allowed
 
-    def _live_result(
-        self, asked: Asked, inner: Scope, call: EffectCall, value: Any, error: BaseException | None
-    ) -> Any:
+    def _live_result(self, asked: Asked, inner: Scope, call: EffectCall, value: Any, error: BaseException | None) -> Any:
         self._activity += 1
         self._replayer.spend(asked, inner.frame.attributes or {})
         if asked.recorded is not None:
@@ -348,7 +366,10 @@ class Answers:
         what = f"asked {asked.address} what the recording did not"
         if near is None:
             return self._refuse("diverged", f"{what}: it holds no such call")
-        return self._refuse("diverged", f"{what}: {difference.first(codec.decode_any(near.request), codec.decode_any(asked.request))}")
+        return self._refuse(
+            "diverged",
+            f"{what}: {difference.first(codec.decode_any(near.request), codec.decode_any(asked.request))}",
+        )
 
     def _refuse_miss(self, asked: Asked) -> Refused:
         self._replayer.block(self, asked)
@@ -374,9 +395,9 @@ def _overlapping(calls: list[Call]) -> set[int]:
 
 def _is_ambiguous(calls: list[Call]) -> bool:
     """Whether equal requests of several tasks were answered differently."""
-    return (
-        len({call.intent.lane for call in calls}) > 1 or any(call.intent.lane == UNKNOWN_LANE for call in calls)
-    ) and len({call.result.digest for call in calls if call.result is not None}) > 1
+    return (len({call.intent.lane for call in calls}) > 1 or any(call.intent.lane == UNKNOWN_LANE for call in calls)) and len(
+        {call.result.digest for call in calls if call.result is not None}
+    ) > 1
 
 
 def _drive(coroutine: Any) -> Any:

@@ -24,7 +24,7 @@ class Change:
 
     def __str__(self) -> str:
         where = self.path or "value"
-        if isinstance(self.old, str) and isinstance(self.new, str) and max(len(self.old), len(self.new)) > 60:  # noqa: PLR2004 - a line
+        if isinstance(self.old, str) and isinstance(self.new, str) and max(len(self.old), len(self.new)) > 60:
             return f"{where}: {_inline(self.old, self.new)}"
         return f"{where}: {_show(self.old)} -> {_show(self.new)}"
 
@@ -68,14 +68,14 @@ def _inline(old: str, new: str) -> str:
     for tag, a, b, c, d in difflib.SequenceMatcher(None, before, after, autojunk=False).get_opcodes():
         if tag == "equal":
             words = before[a:b]
-            pieces.append(" ".join(words) if len(words) <= 8 else " ".join([*words[:3], "…", *words[-3:]]))  # noqa: PLR2004
+            pieces.append(" ".join(words) if len(words) <= 8 else " ".join([*words[:3], "…", *words[-3:]]))
             continue
         if b > a:
             pieces.append(f"[-{' '.join(before[a:b])}-]")
         if d > c:
             pieces.append(f"{{+{' '.join(after[c:d])}+}}")
     text = " ".join(pieces)
-    return text if len(text) <= 400 else f"{text[:399]}…"  # noqa: PLR2004 - a few lines
+    return text if len(text) <= 400 else f"{text[:399]}…"
 
 
 @attrs.frozen

@@ -47,7 +47,12 @@ class Plan:
 
     def to_json(self) -> dict[str, Any]:
         """As JSON data."""
-        return {"version": 1, "trace_id": self.trace_id, "live_calls": self.live_calls, "steps": [attrs.asdict(one) for one in self.steps]}
+        return {
+            "version": 1,
+            "trace_id": self.trace_id,
+            "live_calls": self.live_calls,
+            "steps": [attrs.asdict(one) for one in self.steps],
+        }
 
     def __str__(self) -> str:
         return "\n".join(str(one) for one in self.steps)
@@ -80,7 +85,12 @@ class _Planner:
             elif why:
                 self._step(spec.name, "live" if why == "live" else "verify", why, span)
             elif above or self._below(spec.name):
-                self._step(spec.name, "maybe", f"unless {above} comes out unchanged" if above else "if a nested step comes out changed", span)
+                self._step(
+                    spec.name,
+                    "maybe",
+                    f"unless {above} comes out unchanged" if above else "if a nested step comes out changed",
+                    span,
+                )
             else:
                 self._step(spec.name, "verify" if self._request.verifies else "reuse", "", span)
         return Plan(self._recording.trace_id, tuple(self._steps), self._live)
@@ -105,7 +115,15 @@ class _Planner:
         for call in () if span is None else span.calls:
             if call.span is not None:
                 nested = self._why(call.address, call.span, None)
-                inner = "live" if nested == "live" else "verify" if nested else "maybe" if mode in {"maybe", "live"} or self._below(call.address) else mode
+                inner = (
+                    "live"
+                    if nested == "live"
+                    else "verify"
+                    if nested
+                    else "maybe"
+                    if mode in {"maybe", "live"} or self._below(call.address)
+                    else mode
+                )
                 if mode == "verify" and reason and not nested:
                     inner = "maybe"
                 self._step(call.address, inner, nested, call.span)

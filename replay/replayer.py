@@ -21,13 +21,13 @@ from replay.blocked import Blocked, blocked_call
 from replay.certificate import Entry
 from replay.selection import Selection
 from runtime import failure, lanes
+from runtime.declaration import Bound, StepInfo, describe
 from runtime.effects import EffectCall
 from runtime.engine import run_step, run_step_sync
 from runtime.graph import Agent, NodeSpec
 from runtime.recorder import run_glue
 from runtime.recording import Call, Recording, Result, Span, result_of
 from runtime.scope import Frame
-from runtime.declaration import Bound, StepInfo, describe
 from storage import codec
 
 COST = "gen_ai.cost_usd"
@@ -138,7 +138,9 @@ class Replayer:
         return self._output(values)
 
     def _output(self, values: list[Result | None]) -> Result | None:
-        failed = [(spec, value) for spec, value in zip(self.agent.nodes, values, strict=True) if value is not None and not value.ok]
+        failed = [
+            (spec, value) for spec, value in zip(self.agent.nodes, values, strict=True) if value is not None and not value.ok
+        ]
         if failed:
             recorded = self.recording.result
             for _, value in failed:
@@ -288,7 +290,7 @@ class Replayer:
         if not chosen.verifies:
             if chosen.live.below(address) and any(call.is_effect and call.address in chosen.live for call in span.calls):
                 return None
-            if (chosen.swaps.below(address) or chosen.overrides.below(address) or chosen.live.below(address)) and await self._probe(span):
+            if self._chosen_below(address) and await self._probe(span):
                 return None
             self._enter_all(span, "reused", "recorded code" if chosen.use_recorded_code else "")
             self.results[address] = span.result
@@ -326,6 +328,10 @@ class Replayer:
         sync = not callee.is_async
         return await self._evaluate(call.address, callee, span, span, decode, {}, callee.codec, same=True, sync=sync)
 
+    def _chosen_below(self, address: str) -> bool:
+        chosen = self.request
+        return chosen.swaps.below(address) or chosen.overrides.below(address) or chosen.live.below(address)
+
     async def _probe(self, span: Span) -> bool:
         """Whether a swapped nested step gives another outcome on one of its recorded calls, tried in recorded order."""
         chosen = self.request
@@ -338,11 +344,8 @@ class Replayer:
                 outcome = await self._nested_again(call, nested, callee)
                 if outcome.digest != nested.result.digest:
                     return True
-            elif call.address in chosen.live:
+            elif call.address in chosen.live or (self._chosen_below(call.address) and await self._probe(nested)):
                 return True
-            elif chosen.swaps.below(call.address) or chosen.overrides.below(call.address) or chosen.live.below(call.address):
-                if await self._probe(nested):
-                    return True
         return False
 
     async def nested(self, asked: Asked, recorded: Call | None, counterpart: Call | None, call: Bound) -> Result:
@@ -357,7 +360,15 @@ class Replayer:
         near = span if span is not None else None if counterpart is None else counterpart.span
         sync = not call.info.is_async
         return await self._evaluate(
-            address, call.info, span, near, lambda: call.args, call.kwargs, call.info.codec, same=span is not None, sync=sync
+            address,
+            call.info,
+            span,
+            near,
+            lambda: call.args,
+            call.kwargs,
+            call.info.codec,
+            same=span is not None,
+            sync=sync,
         )
 
     async def _rerun(
@@ -390,7 +401,12 @@ class Replayer:
             status = "added"
         else:
             status = "live" if why == "live" else "changed"
-        self._enter(address, status, "step", "; ".join([why, *answers.reasons]) if why != status else "; ".join(answers.reasons))
+        self._enter(
+            address,
+            status,
+            "step",
+            "; ".join([why, *answers.reasons]) if why != status else "; ".join(answers.reasons),
+        )
         return result
 
     async def _execute(

@@ -76,7 +76,9 @@ class Replay:
 
     def hint(self) -> str:
         """What is blocked, and how to go on."""
-        lines = [f"the replay of {self.recording.trace_id[:12]} stops at {len(self.blocked)} call{'s' if len(self.blocked) != 1 else ''} that the recording cannot answer"]
+        lines = [
+            f"the replay of {self.recording.trace_id[:12]} reaches {len(self.blocked)} call(s) that the recording cannot answer"
+        ]
         lines += [str(one) for one in self.blocked]
         if self.next_call is not None:
             lines += ["to make the call for real:", f"    {self.next_call}"]

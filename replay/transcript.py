@@ -56,7 +56,27 @@ class _Writer:
         self._append(Kind.ANNOTATION, ("certificate", now, told))
         result = self._replay.result
         status, data, error = (4, None, None) if result is None else (STATUS.index(result.status), self._of(result), result.error)
-        self._append(Kind.SPAN, (NODE_ROOT, 0, ids.new_span_id(), 0, 0, status, None, None, None, None, None, None, None, b"", 0, now))
+        self._append(
+            Kind.SPAN,
+            (
+                NODE_ROOT,
+                0,
+                ids.new_span_id(),
+                0,
+                0,
+                status,
+                None,
+                None,
+                None,
+                None,
+                None,
+                None,
+                None,
+                b"",
+                0,
+                now,
+            ),
+        )
         self._append(Kind.END, (status, time.time_ns(), time.time_ns() - now, 0, data, error, 0))
         return self._sink.trace_id.hex()
 
@@ -66,7 +86,7 @@ class _Writer:
         return number
 
     def _value(self, data: bytes | None) -> Any:
-        if data is None or len(data) < 512:  # noqa: PLR2004 - inline in any case (docs/format.md, section 5)
+        if data is None or len(data) < 512:
             return data
         digest = self._replayer.mac("value", data)
         return (self._original, digest) if digest in self._known else data
@@ -83,7 +103,13 @@ class _Writer:
         self._span(address, index, 0, 0, result or (recorded.result if recorded else None), recorded)
 
     def _span(
-        self, address: str, index: int, intent: int, completion: int, result: Result | None, recorded: Span | None
+        self,
+        address: str,
+        index: int,
+        intent: int,
+        completion: int,
+        result: Result | None,
+        recorded: Span | None,
     ) -> None:
         number = self._sink.next_id()
         executed = self._replayer.executed.get(address)
@@ -141,7 +167,10 @@ class _Writer:
 
     def _outcome(self, intent: int, completion: int, result: Result, attributes: dict[str, Any]) -> None:
         status = STATUS.index(result.status)
-        self._append(Kind.OUTCOME, (intent, completion, 0, status, self._of(result), result.error, attributes or None, None))
+        self._append(
+            Kind.OUTCOME,
+            (intent, completion, 0, status, self._of(result), result.error, attributes or None, None),
+        )
 
 
 def _facts(recorded: Span | None, executed: Executed | None) -> tuple[int, int, int, Any, Any, Any]:

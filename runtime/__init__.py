@@ -6,10 +6,9 @@ from runtime.shadowing import check as _check
 
 _check(_Path(__file__).parent.parent)
 
-from runtime._face import (  # noqa: E402 - a shadowed package must be named before it is imported
-    Listed,
-    Run,
-    Runtime,
+from runtime._face import Run, Runtime  # noqa: E402 - a shadowed package must be named before it is imported
+from runtime.declaration import Retry, step  # noqa: E402 - as above
+from runtime.default import (  # noqa: E402 - as above
     adiff,
     alist,
     aopen,
@@ -38,8 +37,8 @@ from runtime.errors import (  # noqa: E402 - as above
     UnknownAgent,
 )
 from runtime.graph import Agent, Graph, Node  # noqa: E402 - as above
+from runtime.listing import Listed  # noqa: E402 - as above
 from runtime.recording import Recording  # noqa: E402 - as above
-from runtime.declaration import Retry, step  # noqa: E402 - as above
 from storage.errors import AmbiguousTrace, CorruptRecord, InvalidId, StoreError, TraceNotFound  # noqa: E402 - as above
 from storage.values import Erased, Opaque, Redacted, Vector  # noqa: E402 - as above
 

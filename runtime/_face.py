@@ -14,7 +14,7 @@ import sys
 import threading
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Concatenate, Generic, ParamSpec, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
 
 import anyio
 import anyio.to_thread
@@ -41,7 +41,6 @@ if TYPE_CHECKING:
 
 A = TypeVar("A")
 R = TypeVar("R")
-P = ParamSpec("P")
 
 CHECK_EVERY = 64
 """One run in so many is run in check mode (DESIGN 3)."""
@@ -69,7 +68,7 @@ class Run(Generic[R]):
 
     @property
     def durable(self) -> str:
-        """committed (on disk), batched (on disk within 50 ms), or lost: with how many records could not be kept."""
+        """Committed (on disk), batched (on disk within 50 ms), or lost: with how many records could not be kept."""
         if self._sink.lost:
             return f"lost: {self._sink.lost} records"
         return "committed" if self._committed else "batched"
@@ -217,7 +216,7 @@ class Runtime:
         status, data, error = 0, None, None
         try:
             values = await walk(agent, value, recorder.node)
-            output = value if agent.output < 0 else values[agent.output]
+            output: Any = value if agent.output < 0 else values[agent.output]
             wanted = agent.input_codec if agent.output < 0 else agent.nodes[agent.output].codec
             data = recorder.encode(output, wanted.encode)
         except BaseException as raised:
@@ -230,7 +229,24 @@ class Runtime:
                 sink,
                 int(Kind.SPAN),
                 sink.next_id(),
-                (NODE_ROOT, 0, ids.new_span_id(), 0, took, status, None, None, None, None, None, None, None, b"", 0, wall),
+                (
+                    NODE_ROOT,
+                    0,
+                    ids.new_span_id(),
+                    0,
+                    took,
+                    status,
+                    None,
+                    None,
+                    None,
+                    None,
+                    None,
+                    None,
+                    None,
+                    b"",
+                    0,
+                    wall,
+                ),
             )
             log.append(sink, int(Kind.END), sink.next_id(), (status, wall + took, took, 0, data, error, 0))
         committed = await wait_for(log.barrier) if self._commit else False
@@ -246,16 +262,14 @@ class Runtime:
         traceparent: str | None = None,
     ) -> Run[R]:
         """As `arun`, in a loop of its own."""
-        call = functools.partial(
-            self.arun, agent, value, subject=subject, attributes=attributes, traceparent=traceparent
-        )
+        call = functools.partial(self.arun, agent, value, subject=subject, attributes=attributes, traceparent=traceparent)
         return self._sync(call, "run")
 
     def _sync(self, call: Callable[[], Awaitable[R]], name: str) -> R:
         if not _loop_runs():
             return anyio.run(_awaited, call, backend=self._backend)
         if "IPython" in sys.modules and sys.modules["IPython"].get_ipython() is not None:
-            return _in_thread(functools.partial(anyio.run, _awaited, call, backend=self._backend))
+            return _in_thread(lambda: anyio.run(_awaited, call, backend=self._backend))
         raise RuntimeMisuse(f"an event loop runs here: await runtime.a{name}(...) instead of runtime.{name}(...)")
 
     # reading
@@ -337,7 +351,7 @@ class Runtime:
         request = request_of(found, chosen, swap=swap, override=override, live=live, budget_usd=budget_usd, code=code)
         return plan.make(found, chosen, request)
 
-    def plan(self, trace_id: str, **options: Any) -> Plan:
+    def plan(self, trace_id: str, /, **options: Any) -> Plan:
         """As `aplan`."""
         return self._sync(functools.partial(self.aplan, trace_id, **options), "plan")
 
@@ -373,12 +387,12 @@ class Runtime:
         found = await self.aopen(trace_id)
         chosen = self._agent_of(found, agent)
         request = request_of(found, chosen, swap=swap, override=override, live=live, budget_usd=budget_usd, code=code)
-        call = _call_text(found.trace_id, swap, override, live, budget_usd, code)
+        call = _call_text(found.trace_id, swap, override, budget_usd, code)
         made = await replay(found, chosen, request, redact=self._redact, call=call)
         made.trace_id = write(made, self._writing(), describe_agent(chosen), chosen)
         return made
 
-    def replay(self, trace_id: str, **options: Any) -> Replay:
+    def replay(self, trace_id: str, /, **options: Any) -> Replay:
         """As `areplay`."""
         return self._sync(functools.partial(self.areplay, trace_id, **options), "replay")
 
@@ -421,7 +435,6 @@ def _call_text(
     trace: str,
     swap: Mapping[str, Any] | None,
     override: Mapping[str, Any] | None,
-    live: str | Sequence[str] | None,
     budget_usd: float | None,
     code: str,
 ) -> str:
@@ -441,80 +454,8 @@ def _name_of(value: Any) -> str:
     name = getattr(value, "__qualname__", None)
     if isinstance(name, str) and "<" not in name:
         return name
-    return type(value).__name__ + "(...)" if callable(value) else recording.brief(codec.decode_any(codec.encode_with_sets(value)), 40)
-
-
-_default: Runtime | None = None
-_default_lock = threading.Lock()
-
-
-def configure(store: str | os.PathLike[str] | None = None, **settings: Any) -> Runtime:
-    """Make a runtime the default one; the former default is flushed and closed."""
-    global _default  # noqa: PLW0603 - the one default runtime
-    made = Runtime(store, **settings)
-    with _default_lock:
-        former, _default = _default, made
-    if former is not None:
-        former.close()
-    return made
-
-
-def default() -> Runtime:
-    """The default runtime, made on first use."""
-    global _default  # noqa: PLW0603 - as above
-    with _default_lock:
-        if _default is None:
-            _default = Runtime()
-        return _default
-
-
-class _Delegate(Generic[P, R]):
-    """A method of the default runtime, looked up at each call."""
-
-    def __init__(self, method: Callable[Concatenate[Runtime, P], R]) -> None:
-        self._method = method
-        functools.update_wrapper(self, method)
-
-    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
-        return self._method(default(), *args, **kwargs)
-
-
-def register(agent: Agent[Any, Any]) -> None:
-    """Make an agent known to the default runtime."""
-    default().register(agent)
-
-
-async def arun(
-    agent: Agent[A, R],
-    value: A,
-    *,
-    subject: str | None = None,
-    attributes: Mapping[str, Any] | None = None,
-    traceparent: str | None = None,
-) -> Run[R]:
-    """`Runtime.arun` of the default runtime."""
-    return await default().arun(agent, value, subject=subject, attributes=attributes, traceparent=traceparent)
-
-
-def run(
-    agent: Agent[A, R],
-    value: A,
-    *,
-    subject: str | None = None,
-    attributes: Mapping[str, Any] | None = None,
-    traceparent: str | None = None,
-) -> Run[R]:
-    """`Runtime.run` of the default runtime."""
-    return default().run(agent, value, subject=subject, attributes=attributes, traceparent=traceparent)
-
-
-open = _Delegate(Runtime.open)
-aopen = _Delegate(Runtime.aopen)
-list = _Delegate(Runtime.list)
-alist = _Delegate(Runtime.alist)
-diff = _Delegate(Runtime.diff)
-adiff = _Delegate(Runtime.adiff)
-plan = _Delegate(Runtime.plan)
-aplan = _Delegate(Runtime.aplan)
-replay = _Delegate(Runtime.replay)
-areplay = _Delegate(Runtime.areplay)
+    return (
+        type(value).__name__ + "(...)"
+        if callable(value)
+        else recording.brief(codec.decode_any(codec.encode_with_sets(value)), 40)
+    )

@@ -88,8 +88,8 @@ def _arguments(have: Any, want: Any, had: type, wanted: type) -> bool:
 
 
 def _tuples(given: tuple[Any, ...], asked: tuple[Any, ...]) -> bool:
-    if len(asked) == 2 and asked[1] is Ellipsis:  # noqa: PLR2004 - tuple[T, ...]
+    if len(asked) == 2 and asked[1] is Ellipsis:
         return all(assignable(one, asked[0]) for one in given if one is not Ellipsis)
-    if len(given) == 2 and given[1] is Ellipsis:  # noqa: PLR2004 - as above
+    if len(given) == 2 and given[1] is Ellipsis:
         return False
     return len(given) == len(asked) and all(assignable(one, two) for one, two in zip(given, asked, strict=True))

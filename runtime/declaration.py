@@ -15,8 +15,8 @@ from typing import Any, Final, ParamSpec, TypeVar, overload
 
 import attrs
 
-from runtime import fingerprint
 from runtime.errors import BuildError
+from runtime.fingerprint import Fingerprint, remember_source, step_fingerprint
 from runtime.identity import IdentityCache
 from runtime.scope import SCOPE
 from storage.codec import Codec
@@ -145,7 +145,7 @@ def _mark(fn: Callable[..., Any], policy: Policy) -> Any:
 
         wrapper = call_sync
     setattr(wrapper, MARK, mark)
-    fingerprint.remember_source(fn)
+    remember_source(fn)
     return wrapper
 
 
@@ -163,18 +163,18 @@ class StepInfo:
     result: Any
     is_async: bool
     policy: Policy
-    _fingerprint: fingerprint.Fingerprint | None = None
+    _fingerprint: Fingerprint | None = None
     _codec: Codec | None = None
     _inputs: dict[str, Codec] | None = None
 
     @property
-    def fingerprint(self) -> fingerprint.Fingerprint:
+    def fingerprint(self) -> Fingerprint:
         """Of the code and configuration."""
         if self._fingerprint is None:
-            self._fingerprint = fingerprint.step_fingerprint(self.target)
+            self._fingerprint = step_fingerprint(self.target)
         return self._fingerprint
 
-    def keep_fingerprint(self, made: fingerprint.Fingerprint) -> None:
+    def keep_fingerprint(self, made: Fingerprint) -> None:
         """Take a fingerprint that was made elsewhere."""
         self._fingerprint = made
 
@@ -204,21 +204,20 @@ class Bound:
     info: StepInfo
     args: tuple[Any, ...]
     kwargs: dict[str, Any]
-    _name: str | None = None
+    alias: str | None = None
+    """The node's name inside an agent that runs as a step."""
 
     @property
     def name(self) -> str:
-        """Of the call: the step's, or the node's inside an agent that runs as a step."""
-        return self._name or self.info.name
+        """Of the call."""
+        return self.alias or self.info.name
 
     def arguments(self) -> dict[str, Any]:
         """By parameter name, as they were given."""
-        return name_arguments(self.info.parameters, self.info.name, self.args, self.kwargs)
+        return name_arguments(self.info.parameters, self.args, self.kwargs)
 
 
-def name_arguments(
-    parameters: tuple[inspect.Parameter, ...], name: str, args: tuple[Any, ...], kwargs: dict[str, Any]
-) -> dict[str, Any]:
+def name_arguments(parameters: tuple[inspect.Parameter, ...], args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
     """Arguments by parameter name; extra ones raise as the call itself would.
 
     Raises:
@@ -263,8 +262,8 @@ def _describe_method(mark: Mark, owner: object) -> StepInfo:
     if known is None:
         name = snake(type(owner).__name__) if mark.fn.__name__ == "__call__" else mark.fn.__name__
         bound = mark.fn.__get__(owner)
-        target = owner if mark.fn.__name__ == "__call__" else bound
-        known = _info(target, bound, mark.fn, name, mark.policy, method=True)
+        target: Any = owner if mark.fn.__name__ == "__call__" else bound
+        known = _info(target, bound, mark.fn, name, mark.policy)
         _methods.put(owner, mark, known)
     return known
 
@@ -291,7 +290,7 @@ def describe(target: Callable[..., Any]) -> StepInfo:
         return _describe_partial(target)
     if inspect.isroutine(target) or inspect.isclass(target):
         return _describe_plain(target)
-    method = getattr(type(target), "__call__", None)
+    method = inspect.getattr_static(type(target), "__call__", None)
     if method is None or not callable(target):
         raise BuildError(f"{target!r} is no step: it cannot be called")
     if hasattr(type(target), "as_step"):  # a finished agent: its one input is declared by the graph
@@ -300,13 +299,14 @@ def describe(target: Callable[..., Any]) -> StepInfo:
     mark = getattr(method, MARK, None)
     if mark is not None:
         return _describe_method(mark, target)
+    call: Any = method
     _refuse_hidden_steps(target)
-    return _info(target, target, method, snake(type(target).__name__), PLAIN, method=True)
+    return _info(target, target, call, snake(type(target).__name__), PLAIN)
 
 
 def _is_value_class(target: type) -> bool:
     # A class is a callable too: Reply as glue builds a Reply. A class whose instances are called is a step left bare.
-    return "__call__" not in dir(target) or getattr(target, "__call__", None) is type.__call__
+    return inspect.getattr_static(target, "__call__", None) is None
 
 
 def _describe_plain(target: Any) -> StepInfo:
@@ -316,7 +316,13 @@ def _describe_plain(target: Any) -> StepInfo:
         name = "derived"
     if not inspect.ismethod(target) and inspect.isfunction(fn) and _first_parameter(fn) == "self":
         raise BuildError(f"{fn.__qualname__} is a method; give it bound to an instance")
-    return _info(target, target, fn, snake(name) if inspect.isclass(fn) else name, PLAIN, method=inspect.ismethod(target))
+    return _info(
+        target,
+        target,
+        fn,
+        snake(name) if inspect.isclass(fn) else name,
+        PLAIN,
+    )
 
 
 def _describe_partial(target: functools.partial[Any]) -> StepInfo:
@@ -328,11 +334,12 @@ def _describe_partial(target: functools.partial[Any]) -> StepInfo:
 
 
 def _refuse_hidden_steps(target: object) -> None:
-    if not attrs.has(type(target)):
+    kind: Any = type(target)
+    if not attrs.has(kind):
         return
-    for field in attrs.fields(type(target)):
+    for field in attrs.fields(kind):
         value = getattr(target, field.name)
-        call = getattr(type(value), "__call__", None)
+        call = inspect.getattr_static(type(value), "__call__", None)
         if attrs.has(type(value)) and inspect.iscoroutinefunction(call) and not hasattr(call, MARK):
             raise BuildError(
                 f"{type(target).__qualname__}.{field.name} holds a {type(value).__qualname__}, a step whose calls would "
@@ -346,8 +353,6 @@ def _info(
     fn: Callable[..., Any],
     name: str,
     policy: Policy,
-    *,
-    method: bool = False,
 ) -> StepInfo:
     if inspect.isasyncgenfunction(fn) or inspect.isgeneratorfunction(fn):
         raise BuildError(f"step {name} yields; a step returns one value")

@@ -10,10 +10,10 @@ from typing import Any, Final, TypeVar, overload
 
 import attrs
 
+from runtime.declaration import name_arguments
 from runtime.errors import BuildError, Refused
 from runtime.identity import owner_text
 from runtime.scope import SCOPE
-from runtime.declaration import name_arguments
 from storage import codec
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -68,9 +68,9 @@ class EffectCall:
         """By parameter name; `self` is the fingerprint of the object a method belongs to."""
         effect = self.effect
         if not effect.is_method:
-            return name_arguments(effect.parameters, effect.name, self.args, self.kwargs)
+            return name_arguments(effect.parameters, self.args, self.kwargs)
         owner, *rest = self.args
-        named = name_arguments(effect.parameters, effect.name, tuple(rest), self.kwargs)
+        named = name_arguments(effect.parameters, tuple(rest), self.kwargs)
         return {"self": owner_text(owner), **named}
 
 

@@ -13,9 +13,9 @@ import anyio.to_thread
 import tenacity
 
 from runtime import failure
+from runtime.declaration import Bound, StepInfo
 from runtime.errors import RuntimeMisuse
 from runtime.scope import SCOPE, Frame, Scope
-from runtime.declaration import Bound, StepInfo
 from storage.records import Error
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ Attempt = tuple[int, int, int, Error | None]
 _limits: anyio.lowlevel.RunVar[dict[int, anyio.CapacityLimiter]] = anyio.lowlevel.RunVar("kitchenlog_limits")
 
 
-async def walk(agent: Agent[Any, Any], value: Any, run_node: RunNode) -> list[Any]:
+async def walk(agent: Agent[Any, Any], value: Any, run_node: RunNode) -> list[Any]:  # noqa: C901 - one loop in two shapes
     """Every node's value. Nodes that do not depend on each other run at once; the first failure cancels the others."""
     values: list[Any] = [None] * len(agent.nodes)
 
@@ -84,17 +84,18 @@ async def run_inline(agent: Agent[Any, Any], value: Any) -> Any:
         if spec.kind == "derive":
             return spec.step.run(*args)
         here = SCOPE.get() or scope
-        return await here.frame.oracle.step(here, Bound(spec.step, args, {}, name=spec.name))
+        return await here.frame.oracle.step(here, Bound(spec.step, args, {}, alias=spec.name))
 
     values = await walk(agent, value, run_node)
     return value if agent.output < 0 else values[agent.output]
 
 
-async def run_step(info: StepInfo, args: tuple[Any, ...], kwargs: dict[str, Any], frame: Frame, *, waits: bool) -> tuple[Any, list[Attempt] | None]:
+async def run_step(
+    info: StepInfo, args: tuple[Any, ...], kwargs: dict[str, Any], frame: Frame, *, waits: bool
+) -> tuple[Any, list[Attempt] | None]:
     """Run a step's code in its frame under its policy: its value, and its attempts where there were several.
 
-    Args:
-        waits: whether the pauses between attempts are waited for; a replay does not.
+    Where `waits` is false, the pauses between attempts are not waited for: a replay's.
     """
     policy = info.policy
     if policy.plain:
@@ -159,9 +160,7 @@ async def _run_attempts(
     raise AssertionError("tenacity ends by returning or by raising")
 
 
-async def _attempt(
-    info: StepInfo, args: tuple[Any, ...], kwargs: dict[str, Any], frame: Frame, attempts: list[Attempt]
-) -> Any:
+async def _attempt(info: StepInfo, args: tuple[Any, ...], kwargs: dict[str, Any], frame: Frame, attempts: list[Attempt]) -> Any:
     began = time.perf_counter_ns()
     token = SCOPE.set(Scope(frame))
     try:

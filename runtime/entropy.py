@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import datetime
-import random
-import uuid
+import datetime as dt
 from collections.abc import Awaitable, Callable, Iterable
+from random import Random
 from typing import Any, TypeVar
+from uuid import UUID
 
 import anyio
 
@@ -35,22 +35,22 @@ class Current:
         """Unix seconds, recorded."""
         return float(self._draw("time") / 1e9)
 
-    def now(self) -> datetime.datetime:
+    def now(self) -> dt.datetime:
         """The time in UTC, recorded."""
-        return datetime.datetime.fromtimestamp(self.time(), tz=datetime.UTC)
+        return dt.datetime.fromtimestamp(self.time(), tz=dt.UTC)
 
     def monotonic(self) -> float:
         """Seconds of a clock that never goes back, recorded."""
         return float(self._draw("monotonic") / 1e9)
 
     @property
-    def random(self) -> random.Random:
+    def random(self) -> Random:
         """A generator of this span and lane, the same in every replay."""
         return self._generator("random")
 
-    def uuid(self) -> uuid.UUID:
+    def uuid(self) -> UUID:
         """A version 4 UUID of this span and lane, the same in every replay."""
-        return uuid.UUID(int=self._generator("uuid").getrandbits(128), version=4)
+        return UUID(int=self._generator("uuid").getrandbits(128), version=4)
 
     @property
     def idempotency_key(self) -> str:
@@ -93,7 +93,7 @@ class Current:
     def _draw(self, kind: str) -> Any:
         return self._scope.frame.oracle.draw(self._scope, kind)
 
-    def _generator(self, kind: str) -> random.Random:
+    def _generator(self, kind: str) -> Random:
         scope = self._scope
         if scope.generators is None:
             scope.generators = {}
@@ -101,7 +101,7 @@ class Current:
         if made is None:
             frame = scope.frame
             where = f"{frame.address}!{frame.attempt}"
-            made = scope.generators[kind] = random.Random(digest.entropy(frame.seed, where, scope.lane, kind))
+            made = scope.generators[kind] = Random(digest.entropy(frame.seed, where, scope.lane, kind))
         return made
 
 

@@ -1,14 +1,14 @@
 """What the runtime refuses, and how it says so.
 
-    KitchenlogError
-      BuildError           a graph or a step that cannot work
-      RuntimeMisuse        a call at the wrong place
-      ReplayBlocked        the replay's output needs a call that nobody allowed
-      UnknownAgent         no agent of the recorded name is registered
-      UnknownAddress       a key of swap, override or live that names no span
-      RecordedError        a recorded exception whose class is not loaded here
-    BaseException
-      Refused              a replay refuses to answer a call; `except Exception` cannot hide it
+KitchenlogError
+  BuildError           a graph or a step that cannot work
+  RuntimeMisuse        a call at the wrong place
+  ReplayBlocked        the replay's output needs a call that nobody allowed
+  UnknownAgent         no agent of the recorded name is registered
+  UnknownAddress       a key of swap, override or live that names no span
+  RecordedError        a recorded exception whose class is not loaded here
+BaseException
+  Refused              a replay refuses to answer a call; `except Exception` cannot hide it
 """
 
 from __future__ import annotations

@@ -38,9 +38,8 @@ def describe(error: BaseException) -> Error:
     except Exception as broken:
         message = f"<str failed: {type(broken).__name__}>"
     text = _ADDRESS.sub("0x", message).encode("utf-8", "backslashreplace").decode()
-    args: bytes | None = codec.encode(list(error.args))
-    if args is not None and codec.holds_opaque(args) is not None:
-        args = None
+    given = codec.encode(list(error.args))
+    args = given if codec.holds_opaque(given) is None else None
     data: bytes | None = None
     own = {key: value for key, value in vars(error).items() if key != "__notes__"}
     if own:

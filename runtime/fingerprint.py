@@ -201,7 +201,15 @@ class _Walk:
         for base in cls.__bases__:
             self._other(base)
         for name, member in sorted(vars(cls).items()):
-            if name in {"__weakref__", "__dict__", "__doc__", "__module__", "__qualname__", "__annotations__", "__slots__"}:
+            if name in {
+                "__weakref__",
+                "__dict__",
+                "__doc__",
+                "__module__",
+                "__qualname__",
+                "__annotations__",
+                "__slots__",
+            }:
                 continue
             inner = member.__func__ if isinstance(member, (staticmethod, classmethod)) else member
             inner = inner.fget if isinstance(inner, property) else inner
@@ -236,7 +244,7 @@ class _Walk:
     def _module(self, module: types.ModuleType, code: types.CodeType) -> None:
         self.put(module.__name__.encode())
         if self._is_ours(getattr(module, "__file__", None), module.__name__):
-            for name in sorted(_names(code, attributes=True)):
+            for name in sorted(_names(code)):
                 found = vars(module).get(name)
                 if inspect.isroutine(found) or inspect.isclass(found):
                     self._other(found)
@@ -365,13 +373,15 @@ def _fields(value: Any) -> list[str] | None:
     return None
 
 
-def _names(code: types.CodeType, *, attributes: bool = False) -> set[str]:
-    """Names that a code object and those inside it read. co_names holds globals and attributes alike; a surplus name only
-    adds what it is found to name."""
+def _names(code: types.CodeType) -> set[str]:
+    """Names that a code object and those inside it read.
+
+    co_names holds globals and attributes alike; a surplus name only adds what it is found to name.
+    """
     found = set(code.co_names)
     for item in code.co_consts:
         if isinstance(item, types.CodeType):
-            found |= _names(item, attributes=attributes)
+            found |= _names(item)
     return found
 
 

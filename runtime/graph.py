@@ -12,9 +12,9 @@ import attrs
 import msgspec
 
 from runtime.assignable import assignable
+from runtime.declaration import PLAIN, StepInfo, describe, snake
 from runtime.errors import BuildError
 from runtime.fingerprint import Fingerprint
-from runtime.declaration import PLAIN, StepInfo, describe, snake
 from storage import codec
 from storage.codec import Codec, show_type
 
@@ -111,7 +111,7 @@ class Agent(Generic[A, R_co]):
 
     async def __call__(self, value: A, /) -> R_co:
         """Run the graph's nodes as nested steps: a finished agent is a step of another graph."""
-        from runtime.engine import run_inline
+        from runtime.engine import run_inline  # noqa: PLC0415 - the engine needs the graph's types
 
         return cast("R_co", await run_inline(self, value))
 
@@ -120,7 +120,7 @@ class Agent(Generic[A, R_co]):
         parameter = inspect.Parameter("value", inspect.Parameter.POSITIONAL_ONLY)
         made = StepInfo(
             self, self.__call__, snake(self.name.rpartition(".")[2]), (parameter,), {"value": self.input_type},
-            self.result_type, True, PLAIN,
+            self.result_type, is_async=True, policy=PLAIN,
         )  # fmt: skip
         made.keep_fingerprint(Fingerprint(self.fingerprint, (), ()))
         return made
@@ -211,17 +211,86 @@ class Graph(Generic[I]):
     @overload
     def add(self, step: Callable[[A, B], Aw[R]], a: Node[A], b: Node[B], /, *, name: str | None = None) -> Node[R]: ...
     @overload
-    def add(self, step: Callable[[A, B, C], Aw[R]], a: Node[A], b: Node[B], c: Node[C], /, *, name: str | None = None) -> Node[R]: ...
+    def add(
+        self,
+        step: Callable[[A, B, C], Aw[R]],
+        a: Node[A],
+        b: Node[B],
+        c: Node[C],
+        /,
+        *,
+        name: str | None = None,
+    ) -> Node[R]: ...
     @overload
-    def add(self, step: Callable[[A, B, C, D], Aw[R]], a: Node[A], b: Node[B], c: Node[C], d: Node[D], /, *, name: str | None = None) -> Node[R]: ...
+    def add(
+        self,
+        step: Callable[[A, B, C, D], Aw[R]],
+        a: Node[A],
+        b: Node[B],
+        c: Node[C],
+        d: Node[D],
+        /,
+        *,
+        name: str | None = None,
+    ) -> Node[R]: ...
     @overload
-    def add(self, step: Callable[[A, B, C, D, E], Aw[R]], a: Node[A], b: Node[B], c: Node[C], d: Node[D], e: Node[E], /, *, name: str | None = None) -> Node[R]: ...
+    def add(
+        self,
+        step: Callable[[A, B, C, D, E], Aw[R]],
+        a: Node[A],
+        b: Node[B],
+        c: Node[C],
+        d: Node[D],
+        e: Node[E],
+        /,
+        *,
+        name: str | None = None,
+    ) -> Node[R]: ...
     @overload
-    def add(self, step: Callable[[A, B, C, D, E, F], Aw[R]], a: Node[A], b: Node[B], c: Node[C], d: Node[D], e: Node[E], f: Node[F], /, *, name: str | None = None) -> Node[R]: ...
+    def add(
+        self,
+        step: Callable[[A, B, C, D, E, F], Aw[R]],
+        a: Node[A],
+        b: Node[B],
+        c: Node[C],
+        d: Node[D],
+        e: Node[E],
+        f: Node[F],
+        /,
+        *,
+        name: str | None = None,
+    ) -> Node[R]: ...
     @overload
-    def add(self, step: Callable[[A, B, C, D, E, F, G], Aw[R]], a: Node[A], b: Node[B], c: Node[C], d: Node[D], e: Node[E], f: Node[F], g: Node[G], /, *, name: str | None = None) -> Node[R]: ...
+    def add(
+        self,
+        step: Callable[[A, B, C, D, E, F, G], Aw[R]],
+        a: Node[A],
+        b: Node[B],
+        c: Node[C],
+        d: Node[D],
+        e: Node[E],
+        f: Node[F],
+        g: Node[G],
+        /,
+        *,
+        name: str | None = None,
+    ) -> Node[R]: ...
     @overload
-    def add(self, step: Callable[[A, B, C, D, E, F, G, H], Aw[R]], a: Node[A], b: Node[B], c: Node[C], d: Node[D], e: Node[E], f: Node[F], g: Node[G], h: Node[H], /, *, name: str | None = None) -> Node[R]: ...
+    def add(
+        self,
+        step: Callable[[A, B, C, D, E, F, G, H], Aw[R]],
+        a: Node[A],
+        b: Node[B],
+        c: Node[C],
+        d: Node[D],
+        e: Node[E],
+        f: Node[F],
+        g: Node[G],
+        h: Node[H],
+        /,
+        *,
+        name: str | None = None,
+    ) -> Node[R]: ...
     @overload
     def add(self, step: Callable[[], R], /, *, name: str | None = None) -> Node[R]: ...
     @overload
@@ -231,15 +300,75 @@ class Graph(Generic[I]):
     @overload
     def add(self, step: Callable[[A, B, C], R], a: Node[A], b: Node[B], c: Node[C], /, *, name: str | None = None) -> Node[R]: ...
     @overload
-    def add(self, step: Callable[[A, B, C, D], R], a: Node[A], b: Node[B], c: Node[C], d: Node[D], /, *, name: str | None = None) -> Node[R]: ...
+    def add(
+        self,
+        step: Callable[[A, B, C, D], R],
+        a: Node[A],
+        b: Node[B],
+        c: Node[C],
+        d: Node[D],
+        /,
+        *,
+        name: str | None = None,
+    ) -> Node[R]: ...
     @overload
-    def add(self, step: Callable[[A, B, C, D, E], R], a: Node[A], b: Node[B], c: Node[C], d: Node[D], e: Node[E], /, *, name: str | None = None) -> Node[R]: ...
+    def add(
+        self,
+        step: Callable[[A, B, C, D, E], R],
+        a: Node[A],
+        b: Node[B],
+        c: Node[C],
+        d: Node[D],
+        e: Node[E],
+        /,
+        *,
+        name: str | None = None,
+    ) -> Node[R]: ...
     @overload
-    def add(self, step: Callable[[A, B, C, D, E, F], R], a: Node[A], b: Node[B], c: Node[C], d: Node[D], e: Node[E], f: Node[F], /, *, name: str | None = None) -> Node[R]: ...
+    def add(
+        self,
+        step: Callable[[A, B, C, D, E, F], R],
+        a: Node[A],
+        b: Node[B],
+        c: Node[C],
+        d: Node[D],
+        e: Node[E],
+        f: Node[F],
+        /,
+        *,
+        name: str | None = None,
+    ) -> Node[R]: ...
     @overload
-    def add(self, step: Callable[[A, B, C, D, E, F, G], R], a: Node[A], b: Node[B], c: Node[C], d: Node[D], e: Node[E], f: Node[F], g: Node[G], /, *, name: str | None = None) -> Node[R]: ...
+    def add(
+        self,
+        step: Callable[[A, B, C, D, E, F, G], R],
+        a: Node[A],
+        b: Node[B],
+        c: Node[C],
+        d: Node[D],
+        e: Node[E],
+        f: Node[F],
+        g: Node[G],
+        /,
+        *,
+        name: str | None = None,
+    ) -> Node[R]: ...
     @overload
-    def add(self, step: Callable[[A, B, C, D, E, F, G, H], R], a: Node[A], b: Node[B], c: Node[C], d: Node[D], e: Node[E], f: Node[F], g: Node[G], h: Node[H], /, *, name: str | None = None) -> Node[R]: ...
+    def add(
+        self,
+        step: Callable[[A, B, C, D, E, F, G, H], R],
+        a: Node[A],
+        b: Node[B],
+        c: Node[C],
+        d: Node[D],
+        e: Node[E],
+        f: Node[F],
+        g: Node[G],
+        h: Node[H],
+        /,
+        *,
+        name: str | None = None,
+    ) -> Node[R]: ...
     def add(self, step: Any, /, *nodes: Node[Any], name: str | None = None) -> Node[Any]:
         """Add a step.
 
@@ -258,17 +387,79 @@ class Graph(Generic[I]):
     @overload
     def derive(self, fn: Callable[[A, B], R], a: Node[A], b: Node[B], /, *, name: str | None = None) -> Node[R]: ...
     @overload
-    def derive(self, fn: Callable[[A, B, C], R], a: Node[A], b: Node[B], c: Node[C], /, *, name: str | None = None) -> Node[R]: ...
+    def derive(
+        self, fn: Callable[[A, B, C], R], a: Node[A], b: Node[B], c: Node[C], /, *, name: str | None = None
+    ) -> Node[R]: ...
     @overload
-    def derive(self, fn: Callable[[A, B, C, D], R], a: Node[A], b: Node[B], c: Node[C], d: Node[D], /, *, name: str | None = None) -> Node[R]: ...
+    def derive(
+        self,
+        fn: Callable[[A, B, C, D], R],
+        a: Node[A],
+        b: Node[B],
+        c: Node[C],
+        d: Node[D],
+        /,
+        *,
+        name: str | None = None,
+    ) -> Node[R]: ...
     @overload
-    def derive(self, fn: Callable[[A, B, C, D, E], R], a: Node[A], b: Node[B], c: Node[C], d: Node[D], e: Node[E], /, *, name: str | None = None) -> Node[R]: ...
+    def derive(
+        self,
+        fn: Callable[[A, B, C, D, E], R],
+        a: Node[A],
+        b: Node[B],
+        c: Node[C],
+        d: Node[D],
+        e: Node[E],
+        /,
+        *,
+        name: str | None = None,
+    ) -> Node[R]: ...
     @overload
-    def derive(self, fn: Callable[[A, B, C, D, E, F], R], a: Node[A], b: Node[B], c: Node[C], d: Node[D], e: Node[E], f: Node[F], /, *, name: str | None = None) -> Node[R]: ...
+    def derive(
+        self,
+        fn: Callable[[A, B, C, D, E, F], R],
+        a: Node[A],
+        b: Node[B],
+        c: Node[C],
+        d: Node[D],
+        e: Node[E],
+        f: Node[F],
+        /,
+        *,
+        name: str | None = None,
+    ) -> Node[R]: ...
     @overload
-    def derive(self, fn: Callable[[A, B, C, D, E, F, G], R], a: Node[A], b: Node[B], c: Node[C], d: Node[D], e: Node[E], f: Node[F], g: Node[G], /, *, name: str | None = None) -> Node[R]: ...
+    def derive(
+        self,
+        fn: Callable[[A, B, C, D, E, F, G], R],
+        a: Node[A],
+        b: Node[B],
+        c: Node[C],
+        d: Node[D],
+        e: Node[E],
+        f: Node[F],
+        g: Node[G],
+        /,
+        *,
+        name: str | None = None,
+    ) -> Node[R]: ...
     @overload
-    def derive(self, fn: Callable[[A, B, C, D, E, F, G, H], R], a: Node[A], b: Node[B], c: Node[C], d: Node[D], e: Node[E], f: Node[F], g: Node[G], h: Node[H], /, *, name: str | None = None) -> Node[R]: ...
+    def derive(
+        self,
+        fn: Callable[[A, B, C, D, E, F, G, H], R],
+        a: Node[A],
+        b: Node[B],
+        c: Node[C],
+        d: Node[D],
+        e: Node[E],
+        f: Node[F],
+        g: Node[G],
+        h: Node[H],
+        /,
+        *,
+        name: str | None = None,
+    ) -> Node[R]: ...
     def derive(self, fn: Any, /, *nodes: Node[Any], name: str | None = None) -> Node[Any]:
         """Add glue: a pure sync function that makes no calls. It has an address and a digest, and no span.
 
@@ -331,18 +522,26 @@ class Graph(Generic[I]):
         parameters = tuple(
             inspect.Parameter(f"p{key}" if key.isdigit() else key, inspect.Parameter.POSITIONAL_OR_KEYWORD) for key in given
         )
-        info = StepInfo(make, assemble, "output", parameters, {}, inner.result, False, PLAIN)
+        info = StepInfo(make, assemble, "output", parameters, {}, inner.result, is_async=False, policy=PLAIN)
         return self._add(info, tuple(nodes), "output", "derive", checked=True)._index
 
     def _add(
-        self, info: StepInfo, nodes: tuple[Node[Any], ...], name: str | None, kind: str, *, checked: bool = False
+        self,
+        info: StepInfo,
+        nodes: tuple[Node[Any], ...],
+        name: str | None,
+        kind: str,
+        *,
+        checked: bool = False,
     ) -> Node[Any]:
         chosen = name if name is not None else info.name
         if not _NAME.match(chosen):
             raise BuildError(f"{chosen!r} is no name of a step: letters, digits and _")
         if any(spec.name == chosen for spec in self._nodes):
             if kind == "derive" and name is None:
-                chosen = next(f"{chosen}_{n}" for n in range(2, 10_000) if not any(spec.name == f"{chosen}_{n}" for spec in self._nodes))
+                chosen = next(
+                    f"{chosen}_{n}" for n in range(2, 10_000) if not any(spec.name == f"{chosen}_{n}" for spec in self._nodes)
+                )
             else:
                 raise BuildError(f"graph {self.name} has a step {chosen} already: give this one a name of its own, name=...")
         if len(nodes) > MAX_EDGES and not checked:
@@ -387,5 +586,6 @@ class Graph(Generic[I]):
         want = info.hints.get(parameter, Any)
         if not assignable(have, want):
             raise BuildError(
-                f"step {name or info.name}: its parameter {parameter} is {show_type(want)}, and {node.name} gives {show_type(have)}"
+                f"step {name or info.name}: its parameter {parameter} is {show_type(want)}, "
+                f"and {node.name} gives {show_type(have)}"
             )

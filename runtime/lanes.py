@@ -21,7 +21,7 @@ _lock = threading.Lock()
 
 def install() -> None:
     """Hook the spawning of tasks in the loops that are loaded. Cheap to call again."""
-    if len(_installed) == 3:  # noqa: PLR2004 - threads, asyncio, trio
+    if len(_installed) == 3:
         return
     with _lock:
         if "threads" not in _installed:
@@ -61,9 +61,9 @@ def _hook_asyncio() -> None:
 
 
 def _hook_trio() -> None:
-    import trio  # noqa: PLC0415 - loaded already
+    import trio
 
-    runner: Any = trio._core._run.Runner  # type: ignore[attr-defined]  # pyright: ignore[reportPrivateUsage, reportAttributeAccessIssue]
+    runner: Any = trio._core._run.Runner  # pyright: ignore[reportPrivateUsage, reportAttributeAccessIssue]
     raw = runner.spawn_impl
 
     @functools.wraps(raw)
@@ -82,7 +82,7 @@ def _hook_trio() -> None:
 
 def _hook_threads() -> None:
     raw_start = threading.Thread.start
-    raw_submit = ThreadPoolExecutor.submit
+    raw_submit: Any = ThreadPoolExecutor.submit
 
     @functools.wraps(raw_start)
     def start(self: threading.Thread) -> None:
@@ -108,4 +108,4 @@ def _hook_threads() -> None:
             SCOPE.reset(token)
 
     threading.Thread.start = start  # type: ignore[method-assign]
-    ThreadPoolExecutor.submit = submit  # type: ignore[method-assign]
+    ThreadPoolExecutor.submit = submit  # type: ignore[method-assign, assignment]  # pyright: ignore[reportAttributeAccessIssue]

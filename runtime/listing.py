@@ -38,7 +38,16 @@ def summary(store: LocalStore, trace: bytes) -> Listed:
     attributes = dict(stored.header.attributes or {})
     took = None if end is None else end.duration / 1e6
     header = stored.header
-    return Listed(trace.hex(), header.agent, status, header.kind, header.wall / 1e9, took, len(stored.spans) - 1, attributes)
+    return Listed(
+        trace.hex(),
+        header.agent,
+        status,
+        header.kind,
+        header.wall / 1e9,
+        took,
+        len(stored.spans) - 1,
+        attributes,
+    )
 
 
 def facts(line: Listed) -> dict[str, Any]:

@@ -8,9 +8,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
+    from runtime.declaration import Bound
     from runtime.effects import EffectCall
     from runtime.scope import Scope
-    from runtime.declaration import Bound
 
 
 class Oracle(Protocol):

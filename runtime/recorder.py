@@ -12,12 +12,12 @@ import anyio
 import anyio.lowlevel
 
 from runtime import failure, lanes
+from runtime.declaration import Bound, StepInfo
 from runtime.effects import EffectCall
 from runtime.engine import run_step, run_step_sync
 from runtime.errors import RuntimeMisuse
 from runtime.graph import NodeSpec
 from runtime.scope import SCOPE, Frame, Scope, call_address
-from runtime.declaration import Bound, StepInfo
 from storage import codec, ids
 from storage.log import Log, Sink
 from storage.records import Kind
@@ -63,9 +63,7 @@ class _Glue:
         return self.effect_sync(scope, call)
 
     def effect_sync(self, scope: Scope, call: EffectCall) -> Any:
-        raise RuntimeMisuse(
-            f"glue {scope.frame.address} called effect {call.effect.name}: make it a step, glue has no span"
-        )
+        raise RuntimeMisuse(f"glue {scope.frame.address} called effect {call.effect.name}: make it a step, glue has no span")
 
     def draw(self, scope: Scope, kind: str) -> Any:
         raise RuntimeMisuse(f"glue {scope.frame.address} read the clock: make it a step, glue has no span")
@@ -183,9 +181,7 @@ class Recorder:
             value, _ = await run_step(info, args, kwargs, frame, waits=True)
         except BaseException as error:
             completion = parent.complete() if parent is not None else 0
-            self._write_span(
-                frame, info, index, intent, start, failure.status_of(error), None, error, completion
-            )
+            self._write_span(frame, info, index, intent, start, failure.status_of(error), None, error, completion)
             raise
         data = self.encode(value, encode)
         if before is not None:
@@ -250,7 +246,15 @@ class Recorder:
             value = run_step_sync(info, call.args, call.kwargs, child)
         except BaseException as error:
             self._write_span(
-                child, info, NODE_NESTED, intent, start, failure.status_of(error), None, error, frame.complete()
+                child,
+                info,
+                NODE_NESTED,
+                intent,
+                start,
+                failure.status_of(error),
+                None,
+                error,
+                frame.complete(),
             )
             raise
         data = self.encode(value, info.codec.encode)
@@ -271,7 +275,7 @@ class Recorder:
                 info.fingerprint.digest,
             ),
         )  # fmt: skip
-        address = call_address(frame.address, frame.attempt, frame.attempt > 1, name, scope.lane, nth)
+        address = call_address(frame.address, frame.attempt if frame.attempt > 1 else None, name, scope.lane, nth)
         return Frame(self, self._next(), address, self._seed, time.time_ns()), intent
 
     async def effect(self, scope: Scope, call: EffectCall) -> Any:
@@ -312,7 +316,7 @@ class Recorder:
                 flags, b"",
             ),
         )  # fmt: skip
-        address = call_address(frame.address, frame.attempt, frame.attempt > 1, effect.name, scope.lane, nth)
+        address = call_address(frame.address, frame.attempt if frame.attempt > 1 else None, effect.name, scope.lane, nth)
         return intent, effect_scope(frame, address)
 
     def _end_effect(
@@ -358,7 +362,7 @@ class Recorder:
 async def wait_for(barrier: Callable[[], Future[None]]) -> bool:
     """Wait for a barrier of the log without blocking the loop: whether it held."""
     done = anyio.Event()
-    loop = anyio.lowlevel.current_token().native_token
+    loop: Any = anyio.lowlevel.current_token().native_token
     soon = loop.call_soon_threadsafe if hasattr(loop, "call_soon_threadsafe") else loop.run_sync_soon
 
     def tell(_: object) -> None:
@@ -388,5 +392,3 @@ def clean(value: Any) -> Any:
         return codec.decode_any(codec.encode_with_sets(value))
     except Exception as error:
         return {"kitchenlog.lost": f"{type(error).__name__}: {error}"}
-
-

@@ -246,7 +246,11 @@ def _span_json(recording: Recording, address: str, item: Span | Call) -> dict[st
         times = record.start, record.duration
         attributes, findings = record.attributes, record.findings
         attempts = [
-            {"status": STATUS[status], "duration_ms": took / 1e6, "error": None if error is None else error.message}
+            {
+                "status": STATUS[status],
+                "duration_ms": took / 1e6,
+                "error": None if error is None else error.message,
+            }
             for _, took, status, error in record.attempts or ()
         ]
         result: Result | None = item.result
@@ -343,7 +347,7 @@ class _Loader:
         self._spans[address] = span
         retried = bool(record.attempts)
         for intent_id, intent in self._intents[number]:
-            where = call_address(address, intent.attempt, retried, intent.name, intent.lane, intent.nth)
+            where = call_address(address, intent.attempt if retried else None, intent.name, intent.lane, intent.nth)
             span.calls.append(self._call(where, intent_id, intent))
         return span
 

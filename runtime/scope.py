@@ -88,7 +88,7 @@ class Scope:
 SCOPE: ContextVar[Scope | None] = ContextVar("kitchenlog_scope", default=None)
 
 
-def call_address(parent: str, attempt: int, retried: bool, name: str, lane: str, nth: int) -> str:
-    """The address of a call made inside a span."""
-    where = f"{parent}!{attempt}" if retried and attempt else parent
+def call_address(parent: str, attempt: int | None, name: str, lane: str, nth: int) -> str:
+    """The address of a call made inside a span; `attempt` is None where the span had one."""
+    where = parent if attempt is None else f"{parent}!{attempt}"
     return f"{where}/{name}{f'~{lane}' if lane else ''}{f'#{nth}' if nth > 1 else ''}"

@@ -66,9 +66,7 @@ class Assembler:
             total = sink.written + count
             fields = (*fields[:RECORDS_FIELD], total, *fields[RECORDS_FIELD + 1 : LOST_FIELD], sink.lost)
         body = codec.encode(fields)
-        if (
-            body[0] not in _ARRAY_HEADS
-        ):  # the encoder never raises: it gives a stand-in for what it cannot encode
+        if body[0] not in _ARRAY_HEADS:  # the encoder never raises: it gives a stand-in for what it cannot encode
             raise ValueError(f"the fields of a {Kind(kind).name.lower()} cannot be encoded")
         if len(body) > MAX_BODY_BYTES:
             raise ValueError(f"the fields of a {Kind(kind).name.lower()} have {len(body):,} bytes")

@@ -1,4 +1,4 @@
-"""The few system calls that recording makes, behind a seam: where a test puts a disk that is full or fails."""
+"""The few system calls that recording makes, behind a seam: where tests put a disk that fails."""
 
 from __future__ import annotations
 

@@ -72,16 +72,12 @@ def inspect(path: str) -> tuple[bytes, Mac]:
     told = _read_store(path)
     made, store_id, key_id = told.get("format"), told.get("id"), told.get("key_id")
     if isinstance(made, int) and made > FORMAT:
-        raise StoreError(
-            f"the store at {path} is of format {made}; this kitchenlog reads {FORMAT}: install a newer one"
-        )
+        raise StoreError(f"the store at {path} is of format {made}; this kitchenlog reads {FORMAT}: install a newer one")
     if made != FORMAT or not _is_hex(store_id, 16) or not _is_hex(key_id, 8):
         raise StoreError(f"{os.path.join(path, _STORE)} does not describe a store")
     mac = _read_key(path)
     if mac.key_id.hex() != key_id:
-        raise StoreError(
-            f"{os.path.join(path, _KEY)} is the key {mac.key_id.hex()}; the store was made with {key_id}"
-        )
+        raise StoreError(f"{os.path.join(path, _KEY)} is the key {mac.key_id.hex()}; the store was made with {key_id}")
     return bytes.fromhex(store_id), mac
 
 

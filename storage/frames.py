@@ -84,8 +84,7 @@ def unpack_file_header(data: bytes) -> FileHeader | None:
         return None
     if major > MAJOR:
         raise StoreError(
-            f"it was written in version {major} of the format and this kitchenlog reads version {MAJOR}: "
-            "install a newer one"
+            f"it was written in version {major} of the format and this kitchenlog reads version {MAJOR}: install a newer one"
         )
     return FileHeader(major, minor, store_id, writer, created)
 

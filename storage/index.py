@@ -95,9 +95,7 @@ class Index:
             state.reached = base
         for one in frames.scan(data, base):
             if isinstance(one, frames.Gap):
-                state.damage.append(
-                    f"{name} is damaged at offset {one.offset}: {one.end - one.offset} bytes are lost"
-                )
+                state.damage.append(f"{name} is damaged at offset {one.offset}: {one.end - one.offset} bytes are lost")
             else:
                 self._note(name, one)
             state.reached = one.end

@@ -87,9 +87,7 @@ class Log:
         # A semaphore of one: held means nobody called. Releasing it is the cheapest way to wake a thread.
         self._wake = threading.Lock()
         self._wake.acquire()
-        self._writer = Writer(
-            self._store.log_folder, self._store.id, self._store.mac, self._shared, self._disk
-        )
+        self._writer = Writer(self._store.log_folder, self._store.id, self._store.mac, self._shared, self._disk)
 
     # the request path
 
@@ -113,7 +111,9 @@ class Log:
             value = fields[REF_AT[kind]]
             if value is not None and len(value) >= INLINE_BYTES:
                 with self._lock:
-                    if (len(queue) << _RECORD_SHIFT) + self._large + len(value) > self._limit:
+                    used = (len(queue) << _RECORD_SHIFT) + self._large
+                    # One value of any size fits: what is over the format's own limit is left out, not lost.
+                    if used > self._limit or (self._large and used + len(value) > self._limit):
                         self._refuse(sink)
                         return
                     self._large += len(value)
@@ -121,7 +121,7 @@ class Log:
                 self._refuse(sink)
                 return
             queue.append((sink, kind, record_id, fields))
-        except Exception:  # noqa: BLE001 - whatever is wrong with a record, the step goes on
+        except Exception:
             self._refuse(sink)
             return
         if self._idle:
@@ -192,7 +192,7 @@ class Log:
             return False
 
     def close(self, timeout: float | None = None) -> bool:
-        """Write what is queued and end: whether that was done in time. Later records are dropped and counted."""
+        """Write what is queued and end: whether that was done in time. Later records are dropped."""
         with self._lock:
             self._closed = True
             self._limit = -1
@@ -235,9 +235,7 @@ class Log:
             try:
                 if self._turn():
                     return
-            except (
-                Exception
-            ) as error:  # nothing may end this thread: what it wrote is accounted for by the writer
+            except Exception as error:
                 self._writer.failure = error
 
     def _turn(self) -> bool:
@@ -310,11 +308,7 @@ class Log:
             return
         new, self._told, self._told_at = dropped - self._told, dropped, now
         failure, self._last = self._last, None
-        why = (
-            "more was recorded than the disk took"
-            if failure is None
-            else f"{type(failure).__name__}: {failure}"
-        )
+        why = "more was recorded than the disk took" if failure is None else f"{type(failure).__name__}: {failure}"
         with contextlib.suppress(Exception):
             self._on_loss(f"{new:,} records were not stored in {self._store.log_folder}: {why}")
 

@@ -10,7 +10,7 @@ import msgspec
 from storage.codec import Codec
 
 Ref = bytes | int | tuple[bytes, bytes] | None
-"""Stored bytes inline; the record id of a value of this trace; (trace id, digest) of another's; or nothing."""
+"""Stored bytes inline; record id of a value of this trace; (trace id, digest) of another's; or nothing."""
 
 
 class Kind(enum.IntEnum):

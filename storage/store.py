@@ -77,7 +77,7 @@ class LocalStore:
             return sorted(traces, key=lambda one: (trace_seconds(one), traces[one].wall, one), reverse=True)
 
     def resolve(self, prefix: str) -> bytes:
-        """The trace of a printed id or of the start of one; or of the whole id that OpenTelemetry knows it by.
+        """The trace of a printed id or the start of one, or of the whole id that OpenTelemetry knows it by.
 
         Raises:
             InvalidId: the text is no trace id.

@@ -47,9 +47,7 @@ class _Parts:
         known = self._seen.setdefault(frame.record, what)
         if known is not what:
             if known != what:
-                self.damage.append(
-                    f"{name} at offset {offset}: record {frame.record} is there twice and differs"
-                )
+                self.damage.append(f"{name} at offset {offset}: record {frame.record} is there twice and differs")
             return
         if frame.kind == Kind.VALUE:
             digest, content = frame.body[:DIGEST_BYTES], frame.body[DIGEST_BYTES:]
@@ -92,9 +90,7 @@ class Stored:
     damage: list[str]
     """What is wrong, in words that name file, offset and record."""
 
-    def __init__(
-        self, trace_id: bytes, entry: TraceEntry, index: Index, mac: Mac, load: Callable[[bytes], Stored]
-    ) -> None:
+    def __init__(self, trace_id: bytes, entry: TraceEntry, index: Index, mac: Mac, load: Callable[[bytes], Stored]) -> None:
         self.trace_id = trace_id
         self._index, self._mac, self._load = index, mac, load
         parts = _Parts()

@@ -20,8 +20,8 @@ Entry = tuple[Sink, int, int, tuple[Any, ...]]
 FILE_BYTES: Final = 8 * 1024 * 1024
 SYNC_SECONDS: Final = 0.050
 _BATCH_BYTES: Final = 1024 * 1024
-# Encoding holds the interpreter lock. Letting go now and then keeps a waiting event loop from stalling for a whole
-# switch interval; sleeping for nothing at all would take the lock back before the other thread wakes.
+# Encoding holds the interpreter lock. Letting go now and then keeps a waiting event loop from stalling for a
+# whole switch interval; sleeping for no time at all would take the lock back before the other thread wakes.
 _TURN_RECORDS: Final = 32
 _TURN_SECONDS: Final = 1e-5
 
@@ -43,9 +43,7 @@ class Writer:
         disk: the system calls.
     """
 
-    def __init__(
-        self, folder: str, store_id: bytes, mac: Mac, shared: dict[bytes, bytes], disk: Disk
-    ) -> None:
+    def __init__(self, folder: str, store_id: bytes, mac: Mac, shared: dict[bytes, bytes], disk: Disk) -> None:
         self.id = os.urandom(8)
         self.taken = self.stored = self.lost = 0
         self.large = 0
@@ -91,9 +89,7 @@ class Writer:
             self._put(b"".join(out), marks)
         return taken or limit  # an empty queue has nothing more to give
 
-    def _assemble(
-        self, out: list[bytes], sink: Sink, kind: int, record: int, fields: tuple[Any, ...]
-    ) -> int | None:
+    def _assemble(self, out: list[bytes], sink: Sink, kind: int, record: int, fields: tuple[Any, ...]) -> int | None:
         if sink.writer != self.id:
             # A run that was going when the process forked: its parent goes on numbering the same records.
             self.failure = RuntimeError("the trace was begun before this process was forked")
@@ -101,7 +97,7 @@ class Writer:
         before = len(out)
         try:
             return self._assembler.add(out, sink, kind, record, fields)
-        except Exception as error:  # noqa: BLE001 - fields are the user's: encoding them may raise anything
+        except Exception as error:
             self.failure = error
             del out[before:]
             return None
@@ -116,10 +112,8 @@ class Writer:
         self._assembler.begin_file()
         try:
             header = frames.pack_file_header(self._store_id, self.id)
-            self._file = LogFile(
-                self._disk, self._folder, f"{self.id.hex()}-{self._sequence:06d}.log", header
-            )
-        except Exception as error:  # noqa: BLE001 - counted, and the thread goes on
+            self._file = LogFile(self._disk, self._folder, f"{self.id.hex()}-{self._sequence:06d}.log", header)
+        except Exception as error:
             self.failure = error
             return False
         self._sequence += 1
@@ -130,7 +124,7 @@ class Writer:
             if self._file is None:
                 raise FileNotFoundError("there is no record file")
             self._file.write(data)
-        except Exception as error:  # noqa: BLE001 - counted, and the thread goes on
+        except Exception as error:
             self.failure = error
             self._lose(marks)
             self.sync()  # what went before may still arrive
@@ -147,7 +141,7 @@ class Writer:
             return
         try:
             self._file.sync()
-        except Exception as error:  # noqa: BLE001 - counted, and the thread goes on
+        except Exception as error:
             self.failure = error
             self._lose(marks)
             self.close()

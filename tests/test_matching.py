@@ -62,7 +62,7 @@ async def as_completed(_: int) -> list[int]:
         for place in range(5):
             group.start_soon(work, place)
         for _place in range(5):
-            out.append(await receive.receive())
+            out += [await receive.receive()]
     return out
 
 
@@ -77,7 +77,7 @@ async def as_completed_with_a_pause(_: int) -> list[int]:
         for place in range(5):
             group.start_soon(work, place)
         for _place in range(5):
-            out.append(await receive.receive())
+            out += [await receive.receive()]
     return out
 
 

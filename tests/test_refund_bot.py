@@ -151,7 +151,7 @@ def test_the_repair_keeps_the_draft_from_the_model(recorded: Recorded) -> None:
 
     replay = recorded.kitchen.replay(run.trace_id, swap={"retrieve": shop.fixed}, live="needed")
 
-    assert replay.certificate["retrieve/search"].status == "reproduced"
+    assert replay.certificate["retrieve/search"].status == "reused"
     assert replay.certificate["generate/chat"].status == "live"
     assert draft not in replay.output.answer.prompt["passages"]
     assert "refund window is 30 days" not in run.output.answer.text
@@ -192,9 +192,7 @@ def test_the_order_a_message_names_is_meant() -> None:
     assert meant("About my order", []) is None
 
 
-async def _record(
-    kitchen: runtime.Runtime, agent: runtime.Agent[Turn, Reply], turns: list[Turn]
-) -> list[str]:
+async def _record(kitchen: runtime.Runtime, agent: runtime.Agent[Turn, Reply], turns: list[Turn]) -> list[str]:
     return [(await kitchen.arun(agent, turn, subject=turn.user_id)).trace_id for turn in turns]
 
 
@@ -238,9 +236,7 @@ def test_retail_orders_are_whole() -> None:
 
     found = [record for records in orders.by_user.values() for record in records]
     assert agent.name == "refund_chat.turn"
-    assert sorted(found, key=lambda record: record["order_id"]) == sorted(
-        stored.values(), key=lambda record: record["order_id"]
-    )
+    assert sorted(found, key=lambda record: record["order_id"]) == sorted(stored.values(), key=lambda record: record["order_id"])
 
 
 def test_missing_retail_data_says_how_to_name_it(tmp_path: Path) -> None:

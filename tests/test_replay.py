@@ -6,6 +6,7 @@ from collections import Counter
 from pathlib import Path
 
 import anyio
+import anyio.lowlevel
 import attrs
 import pytest
 
@@ -28,7 +29,7 @@ class Llm:
     async def chat(self, prompt: str) -> str:
         RAN["chat"] += 1
         runtime.current().attributes["gen_ai.cost_usd"] = 0.01
-        await anyio.sleep(0)
+        await anyio.lowlevel.checkpoint()
         return f"answer to {prompt}"
 
 
@@ -94,7 +95,7 @@ async def reverse(query: str, hits: list[str]) -> list[str]:
 
 @step
 async def sort_otherwise(query: str, hits: list[str]) -> list[str]:
-    return sorted(reversed(hits))
+    return sorted(list(hits), key=str)
 
 
 @pytest.fixture(autouse=True)
@@ -130,7 +131,9 @@ def test_a_nested_swap_with_an_equal_outcome_runs_nothing_else(kitchen: runtime.
     assert not RAN
 
 
-def test_a_swap_that_changes_the_prompt_stops_at_the_frontier_and_says_how_to_go_on(kitchen: runtime.Runtime) -> None:
+def test_a_swap_that_changes_the_prompt_stops_at_the_frontier_and_says_how_to_go_on(
+    kitchen: runtime.Runtime,
+) -> None:
     run = kitchen.run(make(), Turn("hello"))
     RAN.clear()
 
@@ -263,7 +266,12 @@ def test_retries_are_recorded_and_replayed_without_waiting(kitchen: runtime.Runt
     graph = Graph("stubborn", input=Turn)
     agent = graph.build(graph.add(stubborn, graph.input))
     run = kitchen.run(agent, Turn("x"))
-    assert run.recording.addresses() == ["stubborn", "stubborn!1/flaky", "stubborn!2/flaky", "stubborn!3/flaky"]
+    assert run.recording.addresses() == [
+        "stubborn",
+        "stubborn!1/flaky",
+        "stubborn!2/flaky",
+        "stubborn!3/flaky",
+    ]
 
     replay = kitchen.replay(run.trace_id)
 
@@ -373,7 +381,12 @@ def test_a_replay_is_a_trace_of_its_own(kitchen: runtime.Runtime) -> None:
 def test_what_ran_is_never_more_than_the_plan(kitchen: runtime.Runtime) -> None:
     run = kitchen.run(make(), Turn("hello"))
 
-    for options in ({}, {"swap": {"rerank": reverse}}, {"swap": {"rerank": sort_otherwise}}, {"override": {"generate": "x"}}):
+    for options in (
+        {},
+        {"swap": {"rerank": reverse}},
+        {"swap": {"rerank": sort_otherwise}},
+        {"override": {"generate": "x"}},
+    ):
         plan = kitchen.plan(run.trace_id, **options)
         replay = kitchen.replay(run.trace_id, **options)
         assert set(replay.ran) <= set(plan.runs), options
@@ -429,7 +442,9 @@ def test_a_mutated_input_is_a_finding(kitchen: runtime.Runtime) -> None:
     assert run.recording.spans["mutates"].record.findings == ["changed its input turn"]
 
 
-def test_values_that_cannot_be_encoded_change_no_result_and_are_unreplayable(kitchen: runtime.Runtime) -> None:
+def test_values_that_cannot_be_encoded_change_no_result_and_are_unreplayable(
+    kitchen: runtime.Runtime,
+) -> None:
     async def odd(turn: Turn) -> object:
         return {"surrogate": "\ud800", "big": 2**64, "nan": float("nan")}
 

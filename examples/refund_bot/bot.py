@@ -178,9 +178,7 @@ class Cite:
         return best
 
 
-def build_agent(
-    index: Passages, orders: Orders, llm: SmolLM2, *, prompt: Prompt, k: int = 3
-) -> runtime.Agent[Turn, Reply]:
+def build_agent(index: Passages, orders: Orders, llm: SmolLM2, *, prompt: Prompt, k: int = 3) -> runtime.Agent[Turn, Reply]:
     """The bot over a shop's policies and orders.
 
     Args:

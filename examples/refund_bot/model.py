@@ -67,9 +67,7 @@ class SmolLM2:
 
     def fingerprint(self) -> str:
         """Model and settings; the same whether or not the model is installed."""
-        return (
-            f"{_FILE} of {WEIGHTS}, greedy, {self.threads} threads, context {self.context}, seed {self.seed}"
-        )
+        return f"{_FILE} of {WEIGHTS}, greedy, {self.threads} threads, context {self.context}, seed {self.seed}"
 
     @runtime.effect
     async def chat(self, prompt: str, max_tokens: int, grammar: str | None) -> Completion:
@@ -109,9 +107,7 @@ class SmolLM2:
         if "error" in answer:
             raise ModelFailed(answer["error"]["message"])
         choice, usage = answer["choices"][0], answer["usage"]
-        return Completion(
-            choice["text"], usage["prompt_tokens"], usage["completion_tokens"], choice["finish_reason"]
-        )
+        return Completion(choice["text"], usage["prompt_tokens"], usage["completion_tokens"], choice["finish_reason"])
 
     def _load(self) -> Any:
         try:
@@ -125,7 +121,9 @@ class SmolLM2:
         parameters.cache_prompt = False
         parameters.warmup = False
         parameters.verbosity = _SILENT
-        parameters.cpuparams.n_threads = parameters.cpuparams_batch.n_threads = self.threads
+        for processor in (parameters.cpuparams, parameters.cpuparams_batch):
+            processor.n_threads = self.threads
+            processor.poll = 0  # waiting threads sleep instead of turning in a loop: other processes run too
         return xllamacpp.Server(parameters)
 
 

@@ -41,16 +41,10 @@ class Order(msgspec.Struct, frozen=True):
 
     def told(self) -> str:
         """In a sentence, as the model reads it."""
-        text = (
-            f"Order {self.order_id}: {self.status}, amount {self.total:.2f} dollars, {', '.join(self.items)}"
-        )
+        text = f"Order {self.order_id}: {self.status}, amount {self.total:.2f} dollars, {', '.join(self.items)}"
         if self.days_late is None:
             return f"{text}."
-        return (
-            f"{text}, arrived {self.days_late} days late."
-            if self.days_late > 0
-            else f"{text}, arrived on time."
-        )
+        return f"{text}, arrived {self.days_late} days late." if self.days_late > 0 else f"{text}, arrived on time."
 
 
 def meant(message: str, orders: Iterable[Order]) -> Order | None:

@@ -57,9 +57,7 @@ def split(name: str, markdown: str) -> list[Passage]:
             headings[len(marks) - 1 :] = [heading]
             continue
         title, text = " / ".join(headings), block.removeprefix("- ")
-        passages.append(
-            Passage(f"{name}-{len(passages) + 1}", title, text, status[1] if status else "current")
-        )
+        passages.append(Passage(f"{name}-{len(passages) + 1}", title, text, status[1] if status else "current"))
     return passages
 
 
@@ -85,11 +83,7 @@ class Passages:
     @classmethod
     def read(cls, paths: Iterable[Path]) -> Passages:
         """An index over Markdown files, in the order of their names."""
-        return cls(
-            passage
-            for path in sorted(paths)
-            for passage in split(path.stem, path.read_text(encoding="utf-8"))
-        )
+        return cls(passage for path in sorted(paths) for passage in split(path.stem, path.read_text(encoding="utf-8")))
 
     def fingerprint(self) -> str:
         """The digest of the passages."""

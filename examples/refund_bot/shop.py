@@ -20,9 +20,9 @@ PROMPT: Final = Prompt(
     system="You are the refund assistant of a shop. Answer from the policies below.",
     opening="You are eligible for a refund of {total} dollars on order {order_id}. Our refund window is",
     grammar=(
-        'root ::= " " days " days from delivery. This is processed under the " name "."\n'
+        'root ::= " " days " days from delivery. This is processed under the " policy "."\n'
         "days ::= [1-9] [0-9]?\n"
-        'name ::= [a-z]+ (" " [a-z]+)? (" clause" | " policy")'
+        'policy ::= "refund policy" | "late order policy" | "exchange policy" | "goodwill clause"'
     ),
 )
 
@@ -44,9 +44,7 @@ async def rewritten(turn: Turn) -> list[Hit]:
 
 TURNS: Final = (
     Turn("mara_lind", "My boots came nine days late and I do not need them any more. Can I get a refund?"),
-    Turn(
-        "jonas_beck", "The rain jacket arrived late, after my trip. I would like a refund for the late order."
-    ),
+    Turn("jonas_beck", "The rain jacket arrived late, after my trip. I would like a refund for the late order."),
     Turn("ines_moreau", "These running shoes do not fit me. I would like a refund for my order, please."),
     Turn(
         "theo_novak",

@@ -1,0 +1,92 @@
+"""The names of `Runtime` as functions of a default one."""
+
+from __future__ import annotations
+
+import functools
+import os
+import threading
+from collections.abc import Callable, Mapping
+from typing import Any, Concatenate, Generic, ParamSpec, TypeVar
+
+from runtime._face import Run, Runtime
+from runtime.graph import Agent
+
+A = TypeVar("A")
+R = TypeVar("R")
+R_co = TypeVar("R_co", covariant=True)
+P = ParamSpec("P")
+
+_default: Runtime | None = None
+_default_lock = threading.Lock()
+
+
+def configure(store: str | os.PathLike[str] | None = None, **settings: Any) -> Runtime:
+    """Make a runtime the default one; the former default is flushed and closed."""
+    global _default
+    made = Runtime(store, **settings)
+    with _default_lock:
+        former, _default = _default, made
+    if former is not None:
+        former.close()
+    return made
+
+
+def default() -> Runtime:
+    """The default runtime, made on first use."""
+    global _default  # noqa: PLW0603 - as above
+    with _default_lock:
+        if _default is None:
+            _default = Runtime()
+        return _default
+
+
+class _Delegate(Generic[P, R_co]):
+    """A method of the default runtime, looked up at each call."""
+
+    def __init__(self, method: Callable[Concatenate[Runtime, P], R_co]) -> None:
+        self._method = method
+        functools.update_wrapper(self, method)
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R_co:
+        return self._method(default(), *args, **kwargs)
+
+
+def register(agent: Agent[Any, Any]) -> None:
+    """Make an agent known to the default runtime."""
+    default().register(agent)
+
+
+async def arun(
+    agent: Agent[A, R],
+    value: A,
+    *,
+    subject: str | None = None,
+    attributes: Mapping[str, Any] | None = None,
+    traceparent: str | None = None,
+) -> Run[R]:
+    """`Runtime.arun` of the default runtime."""
+    return await default().arun(agent, value, subject=subject, attributes=attributes, traceparent=traceparent)
+
+
+def run(
+    agent: Agent[A, R],
+    value: A,
+    *,
+    subject: str | None = None,
+    attributes: Mapping[str, Any] | None = None,
+    traceparent: str | None = None,
+) -> Run[R]:
+    """`Runtime.run` of the default runtime."""
+    return default().run(agent, value, subject=subject, attributes=attributes, traceparent=traceparent)
+
+
+open = _Delegate(Runtime.open)
+aopen = _Delegate(Runtime.aopen)
+list = _Delegate(Runtime.list)
+alist = _Delegate(Runtime.alist)
+diff = _Delegate(Runtime.diff)
+adiff = _Delegate(Runtime.adiff)
+plan = _Delegate(Runtime.plan)
+aplan = _Delegate(Runtime.aplan)
+replay = _Delegate(Runtime.replay)
+areplay = _Delegate(Runtime.areplay)
