@@ -18,7 +18,7 @@ from storage.disk import OS_DISK, Disk
 from storage.errors import RecordsLost
 from storage.records import LATE
 from storage.sink import Sink
-from storage.writer import Entry, Writer
+from storage.writer import COUNTED_BYTES, Entry, Writer
 
 __all__ = ("Log", "Sink")
 
@@ -109,14 +109,13 @@ class Log:
         try:
             queue = self._queue
             value = fields[REF_AT[kind]]
-            if value is not None and len(value) >= INLINE_BYTES:
+            if value is not None and (large := len(value)) >= INLINE_BYTES:
+                large = min(large, COUNTED_BYTES)
                 with self._lock:
-                    used = (len(queue) << _RECORD_SHIFT) + self._large
-                    # One value of any size fits: what is over the format's own limit is left out, not lost.
-                    if used > self._limit or (self._large and used + len(value) > self._limit):
+                    if (len(queue) << _RECORD_SHIFT) + self._large + large > self._limit:
                         self._refuse(sink)
                         return
-                    self._large += len(value)
+                    self._large += large
             elif (len(queue) << _RECORD_SHIFT) + self._large > self._limit:
                 self._refuse(sink)
                 return

