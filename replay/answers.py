@@ -283,17 +283,26 @@ class Answers:
         turn = recorded.completion
         if recorded.result.status == "cancelled":
             await self._until_cancelled(frame, recorded, asked)
+        try:
+            await self._wait_for_turn(turn)
+        except BaseException:
+            self._advance(turn)  # it was cancelled while it waited: those behind it must not wait for it
+            raise
+        self._advance(turn)
+
+    async def _wait_for_turn(self, turn: int) -> None:
         if bisect_left(self._pending, turn) > 0:
             event = self._waiting[turn] = anyio.Event()
-            if self.verify:
-                with anyio.move_on_after(self._patience()):
-                    await event.wait()
-            else:
-                await self._until_idle(turn, event)
-            self._waiting.pop(turn, None)
+            try:
+                if self.verify:
+                    with anyio.move_on_after(self._patience()):
+                        await event.wait()
+                else:
+                    await self._until_idle(turn, event)
+            finally:
+                self._waiting.pop(turn, None)
         if turn in self._overlapping:
             await self._settle()
-        self._advance(turn)
 
     async def _settle(self) -> None:
         quiet, seen = 0, self._activity

@@ -104,7 +104,8 @@ class Runtime:
         self.path = Path(given).resolve() if given is not None else self._place.store
         self._commit, self._redact, self._check, self._backend = commit, redact, check, backend
         self._store: LocalStore | None = None
-        self._log: Log | None = None
+        self.log: Log | None = None
+        """The log that runs are recorded to, once there was one."""
         self._agents: dict[tuple[str, bytes], Agent[Any, Any]] = {}
         self._lock = threading.RLock()
         self._runs = random.Random().randrange(CHECK_EVERY)
@@ -113,30 +114,30 @@ class Runtime:
 
     def _reading(self) -> LocalStore:
         with self._lock:
-            if self._log is not None:
-                self._log.flush(30.0)
+            if self.log is not None:
+                self.log.flush(30.0)
             if self._store is None:
                 self._store = LocalStore.open(self.path, create=False)
             self._store.refresh()
             return self._store
 
     def _writing(self) -> Log:
-        log = self._log
+        log = self.log
         if log is None:
             with self._lock:
-                if self._log is None:
+                if self.log is None:
                     if self._store is None:
                         self._store = LocalStore.open(self.path, create=True)
-                    self._log = Log(self._store, on_loss=_warn)
-                log = self._log
+                    self.log = Log(self._store, on_loss=_warn)
+                log = self.log
         return log
 
     def close(self) -> None:
         """Write everything that was recorded, and stop."""
         with self._lock:
-            if self._log is not None:
-                self._log.close(30.0)
-                self._log = None
+            if self.log is not None:
+                self.log.close(30.0)
+                self.log = None
 
     def __enter__(self) -> Self:
         return self

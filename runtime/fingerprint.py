@@ -151,9 +151,14 @@ class _Walk:
 
     def reach(self, target: Any) -> None:
         """Follow a function or class."""
-        mark = getattr(target, _STEP, None) or getattr(target, _EFFECT, None)
+        outside = getattr(target, _EFFECT, None)
+        if outside is not None:
+            # What an effect's body does is in its recorded outcomes; no replay runs it.
+            self.put(f"effect {outside.fn.__qualname__}".encode())
+            return
+        mark = getattr(target, _STEP, None)
         if mark is not None:
-            self.put(repr(getattr(mark, "policy", "effect")).encode())
+            self.put(repr(mark.policy).encode())
             target = mark.fn
         if inspect.ismethod(target):
             target = target.__func__
@@ -213,7 +218,7 @@ class _Walk:
                 continue
             inner = member.__func__ if isinstance(member, (staticmethod, classmethod)) else member
             inner = inner.fget if isinstance(inner, property) else inner
-            marked = getattr(inner, _STEP, None) or getattr(inner, _EFFECT, None)
+            marked = getattr(inner, _STEP, None)
             fn = marked.fn if marked is not None else inner
             if inspect.isfunction(fn) and not fn.__code__.co_filename.startswith("<"):
                 self.put(name.encode())

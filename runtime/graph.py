@@ -40,10 +40,10 @@ MAX_EDGES: Final = 8
 class Node(Generic[T_co]):
     """The value that a step of a graph will have."""
 
-    __slots__ = ("_graph", "_index", "name")
+    __slots__ = ("graph", "index", "name")
 
     def __init__(self, graph: Graph[Any], index: int, name: str) -> None:
-        self._graph, self._index, self.name = graph, index, name
+        self.graph, self.index, self.name = graph, index, name
 
     @property
     def value(self) -> T_co:
@@ -492,7 +492,7 @@ class Graph(Generic[I]):
                 if args or kwargs:
                     raise BuildError("build(node) takes nothing else; build(make, field=node.value) makes a value")
                 self._check_own(make, "build")
-                return Agent(self.name, self._input_type, tuple(nodes), make._index)
+                return Agent(self.name, self._input_type, tuple(nodes), make.index)
             output = self._build_output(make, args, kwargs)
             return Agent(self.name, self._input_type, tuple(self._nodes), output)
         finally:
@@ -523,7 +523,7 @@ class Graph(Generic[I]):
             inspect.Parameter(f"p{key}" if key.isdigit() else key, inspect.Parameter.POSITIONAL_OR_KEYWORD) for key in given
         )
         info = StepInfo(make, assemble, "output", parameters, {}, inner.result, is_async=False, policy=PLAIN)
-        return self._add(info, tuple(nodes), "output", "derive", checked=True)._index
+        return self._add(info, tuple(nodes), "output", "derive", checked=True).index
 
     def _add(
         self,
@@ -556,7 +556,7 @@ class Graph(Generic[I]):
             raise BuildError(f"the result of step {chosen} cannot be recorded: {error}") from error
         index = len(self._nodes)
         _ = info.fingerprint  # an object that cannot be told apart from another is refused now, not at the first run
-        self._nodes.append(NodeSpec(index, chosen, kind, info, tuple(node._index for node in nodes), made))
+        self._nodes.append(NodeSpec(index, chosen, kind, info, tuple(node.index for node in nodes), made))
         return Node(self, index, chosen)
 
     def _check_own(self, node: Any, where: str) -> None:
@@ -564,8 +564,8 @@ class Graph(Generic[I]):
             raise BuildError(f"step {where}: give the node {node.node.name} itself; .value is for build")
         if not isinstance(node, Node):
             raise BuildError(f"step {where}: {node!r} is no node of the graph; inputs are nodes")
-        if node._graph is not self:
-            raise BuildError(f"step {where}: node {node.name} belongs to graph {node._graph.name}, not to {self.name}")
+        if node.graph is not self:
+            raise BuildError(f"step {where}: node {node.name} belongs to graph {node.graph.name}, not to {self.name}")
 
     def _check_edges(self, info: StepInfo, name: str, nodes: tuple[Node[Any], ...]) -> None:
         positional = [p for p in info.parameters if p.kind in {p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD}]
@@ -582,7 +582,7 @@ class Graph(Generic[I]):
             self._check_edge(info, parameter.name, node, name)
 
     def _check_edge(self, info: StepInfo, parameter: str, node: Node[Any], name: str | None = None) -> None:
-        have = self._input_type if node._index < 0 else self._nodes[node._index].codec.declared
+        have = self._input_type if node.index < 0 else self._nodes[node.index].codec.declared
         want = info.hints.get(parameter, Any)
         if not assignable(have, want):
             raise BuildError(

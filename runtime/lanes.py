@@ -63,7 +63,7 @@ def _hook_asyncio() -> None:
 def _hook_trio() -> None:
     import trio
 
-    runner: Any = trio._core._run.Runner  # pyright: ignore[reportPrivateUsage, reportAttributeAccessIssue]
+    runner: Any = trio._core._run.Runner  # pyright: ignore[reportPrivateUsage]
     raw = runner.spawn_impl
 
     @functools.wraps(raw)
@@ -108,4 +108,4 @@ def _hook_threads() -> None:
             SCOPE.reset(token)
 
     threading.Thread.start = start  # type: ignore[method-assign]
-    ThreadPoolExecutor.submit = submit  # type: ignore[method-assign, assignment]  # pyright: ignore[reportAttributeAccessIssue]
+    ThreadPoolExecutor.submit = submit  # type: ignore[method-assign, assignment]

@@ -14,10 +14,12 @@ from runtime import failure
 from runtime.failure import STATUS
 from runtime.scope import call_address
 from storage import codec, digest
-from storage.records import Error, Intent, Outcome
+from storage.errors import StorageError
+from storage.records import Error, Intent, Outcome, Ref
 from storage.records import Span as SpanRecord
 from storage.store import LocalStore
 from storage.stored import Stored
+from storage.values import Opaque
 
 EFFECT, NESTED = 0, 1
 
@@ -333,16 +335,23 @@ class _Loader:
         end = stored.end
         result = None
         if end is not None:
-            data = stored.value(end.output) if end.status == 0 else None
+            data = self._value(end.output) if end.status == 0 else None
             result = result_of(self._mac, end.status, data, end.error)
         header = stored.header
         return Recording(
-            stored.trace_id.hex(), stored, self._mac, header.agent, header.fingerprint, stored.value(header.input),
+            stored.trace_id.hex(), stored, self._mac, header.agent, header.fingerprint, self._value(header.input),
             nodes, self._spans, result,
         )  # fmt: skip
 
+    def _value(self, ref: Ref) -> bytes:
+        try:
+            return self._stored.value(ref)
+        except StorageError as error:
+            # One value that cannot be had must not hide the others: what uses it is unreplayable, by name.
+            return codec.encode(Opaque("?", "", str(error)))
+
     def _span(self, address: str, name: str, number: int, record: SpanRecord, kind: str) -> Span:
-        data = self._stored.value(record.output) if record.status == 0 else None
+        data = self._value(record.output) if record.status == 0 else None
         span = Span(address, name, record.node, kind, record, result_of(self._mac, record.status, data, record.error))
         self._spans[address] = span
         retried = bool(record.attempts)
@@ -352,7 +361,7 @@ class _Loader:
         return span
 
     def _call(self, address: str, number: int, intent: Intent) -> Call:
-        request = self._stored.value(intent.request)
+        request = self._value(intent.request)
         same = request if intent.call == EFFECT else codec.canonical(request)
         key = (intent.attempt, intent.name, self._mac("request", same))
         if intent.call == NESTED:
@@ -374,7 +383,7 @@ class _Loader:
         )  # fmt: skip
 
     def _result(self, outcome: Outcome) -> Result:
-        data = self._stored.value(outcome.value) if outcome.status == failure.OK else None
+        data = self._value(outcome.value) if outcome.status == failure.OK else None
         return result_of(self._mac, outcome.status, data, outcome.error)
 
 

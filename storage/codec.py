@@ -195,7 +195,12 @@ def _parts(declared: Any) -> Iterable[Any]:
     origin = typing.get_origin(declared) or declared
     if isinstance(origin, type):
         hints: dict[str, Any] = {}
-        if issubclass(origin, msgspec.Struct) or dataclasses.is_dataclass(origin) or attrs.has(origin) or typing.is_typeddict(origin):
+        if (
+            issubclass(origin, msgspec.Struct)
+            or dataclasses.is_dataclass(origin)
+            or attrs.has(origin)
+            or typing.is_typeddict(origin)
+        ):
             hints = typing.get_type_hints(origin, include_extras=False)
         yield from hints.values()
 
@@ -212,7 +217,11 @@ def may_hold_sets(declared: Any) -> bool:
         origin = typing.get_origin(one) or one
         if one is Any or one is object or isinstance(one, typing.TypeVar):
             return True
-        if isinstance(origin, type) and issubclass(origin, (set, frozenset, typing.AbstractSet)) and not issubclass(origin, (str, bytes)):
+        if (
+            isinstance(origin, type)
+            and issubclass(origin, (set, frozenset, typing.AbstractSet))
+            and not issubclass(origin, (str, bytes))
+        ):
             return True
         try:
             todo.extend(_parts(one))
@@ -222,13 +231,13 @@ def may_hold_sets(declared: Any) -> bool:
 
 
 @functools.cache
-def _encoder(holds_sets: bool) -> Encode:
+def _encoder(*, holds_sets: bool) -> Encode:
     return encode_with_sets if holds_sets else encode
 
 
 def encoder(declared: Any) -> Encode:
     """The encoder for values of a declared type."""
-    return _encoder(may_hold_sets(declared))
+    return _encoder(holds_sets=may_hold_sets(declared))
 
 
 class Codec:
@@ -309,9 +318,7 @@ def holds_opaque(data: bytes) -> StandIn | None:
     return None
 
 
-_STAND_IN_HEAD: Final = re.compile(
-    rb"[\xd4-\xd8][\x02-\x04]|\xc7.[\x02-\x04]|\xc8..[\x02-\x04]|\xc9....[\x02-\x04]", re.DOTALL
-)
+_STAND_IN_HEAD: Final = re.compile(rb"[\xd4-\xd8][\x02-\x04]|\xc7.[\x02-\x04]|\xc8..[\x02-\x04]|\xc9....[\x02-\x04]", re.DOTALL)
 
 
 def schema(declared: Any) -> dict[str, Any] | None:

@@ -24,9 +24,7 @@ class Mac:
     def __init__(self, key: bytes) -> None:
         if len(key) != KEY_BYTES:
             raise ValueError(f"a store's key is {KEY_BYTES} bytes, not {len(key)}")
-        self._states = {
-            use: hashlib.blake2b(key=key, digest_size=DIGEST_BYTES, person=use.encode()) for use in _USES
-        }
+        self._states = {use: hashlib.blake2b(key=key, digest_size=DIGEST_BYTES, person=use.encode()) for use in _USES}
 
     def __call__(self, use: Use, data: bytes) -> bytes:
         """The 16-byte digest of `data` for one use."""

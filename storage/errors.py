@@ -1,14 +1,14 @@
 """What reading and writing recordings can refuse.
 
-    KitchenlogError
-      StorageError
-        InvalidId          text that is no trace id
-        TraceNotFound      no trace of that id here
-        AmbiguousTrace     a prefix of several
-        CorruptRecord      bytes that are not what was written
-        StoreError         the folder is not a usable store
-        ValueLeftOut       a value too large to be stored
-        RecordsLost        records that may not have reached the disk
+KitchenlogError
+  StorageError
+    InvalidId          text that is no trace id
+    TraceNotFound      no trace of that id here
+    AmbiguousTrace     a prefix of several
+    CorruptRecord      bytes that are not what was written
+    StoreError         the folder is not a usable store
+    ValueLeftOut       a value too large to be stored
+    RecordsLost        records that may not have reached the disk
 """
 
 from __future__ import annotations

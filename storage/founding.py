@@ -91,7 +91,10 @@ def _read_store(path: str) -> dict[str, Any]:
         with open(file, encoding="utf-8") as opened:
             told: Any = json.load(opened)
     except (FileNotFoundError, NotADirectoryError):
-        raise StoreError(f"there is no store at {path}") from None
+        raise StoreError(
+            f"no recordings in {path}: no store is there yet. Run an agent here first, or name another folder with "
+            "configure(store=...), --store or kitchenlog.toml"
+        ) from None
     except (OSError, ValueError) as error:
         raise StoreError(f"{file} cannot be read: {error}") from error
     return cast("dict[str, Any]", told) if isinstance(told, dict) else {}

@@ -10,7 +10,7 @@ import math
 import struct
 import sys
 from collections.abc import Iterable, Sequence
-from typing import Any, Final, Literal, Self, cast
+from typing import Any, Final, Literal, Self
 
 Dtype = Literal["float32", "float64", "float16", "int8", "uint8", "int32", "int64"]
 
@@ -104,7 +104,7 @@ class Vector:
     def __repr__(self) -> str:
         return f"Vector({self._dtype}, shape={list(self._shape)})"
 
-    def __array__(self, dtype: Any = None, copy: bool | None = None) -> Any:
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> Any:  # noqa: FBT001 - numpy's protocol
         """The numpy array of this vector (numpy need not be installed until this is asked for)."""
         import numpy as np
 
@@ -209,6 +209,6 @@ def vector_of_array(value: Any) -> Vector:
     name = str(value.dtype)
     if name not in DTYPES:
         raise TypeError(f"numpy arrays of dtype {name} cannot be stored; convert to one of {', '.join(DTYPES)}")
-    dtype = cast("Dtype", name)
+    dtype = name
     little = value if value.dtype.byteorder in "<=|" and sys.byteorder == "little" else value.astype(f"<{value.dtype.str[1:]}")
     return Vector(little.tobytes(), dtype, value.shape)

@@ -75,7 +75,7 @@ def request_of(op: Op, local: list[int]) -> int:
     return (op[2] + local[-1] * op[3]) % M
 
 
-async def perform(body: Body, nested: tuple[Any, ...], *args: int) -> int:
+async def perform(body: Body, nested: tuple[Any, ...], *args: int) -> int:  # noqa: C901 - one case an operation
     """A step's code."""
     local = [start_of(args)]
     for op in body.ops:
@@ -266,7 +266,9 @@ class Interpreter:
                 request = request_of(op, local)
                 base = replies.spawn(op[1])
                 answers = [self._ask(replies, request, str(base + place)) for place in range(op[1])]
-                local.append(sum((place + 1) * (value if status == "ok" else 3) for place, (status, value) in enumerate(answers)) % M)
+                local.append(
+                    sum((place + 1) * (value if status == "ok" else 3) for place, (status, value) in enumerate(answers)) % M
+                )
             elif op[0] == "race":
                 base = replies.spawn(op[1])
                 status, value = self._race(replies, op[2] + 100, [str(base + place) for place in range(op[1])])
