@@ -62,7 +62,11 @@ ROWS: list[tuple[str, str, Callable[[Path], Awaitable[tuple[float, float, float]
     ("bare", "bare", lambda _: _bare(as_list=False)),
     ("floor, Vector", "bare", lambda folder: _floor(folder, as_list=False)),
     ("kitchenlog, Vector", "bare", lambda folder: _kitchenlog(folder, as_list=False)),
-    ("kitchenlog, Vector, one step with timeout and retry", "bare", lambda folder: _kitchenlog(folder, as_list=False, guarded=True)),
+    (
+        "kitchenlog, Vector, one step with timeout and retry",
+        "bare",
+        lambda folder: _kitchenlog(folder, as_list=False, guarded=True),
+    ),
     ("bare, list[float]", "bare, list[float]", lambda _: _bare(as_list=True)),
     ("floor, list[float]", "bare, list[float]", lambda folder: _floor(folder, as_list=True)),
     ("kitchenlog, list[float]", "bare, list[float]", lambda folder: _kitchenlog(folder, as_list=True)),

@@ -1,7 +1,7 @@
 """The floor: about the least that pure Python can do and still keep every field.
 
-The same functions run bare; each effect's request and response and each step's output are encoded once by msgpack, hashed, written
-with a checksum and synced. No graph, no index, no recovery, no redaction, no lanes.
+The same functions run bare; each effect's request and response and each step's output are encoded once by msgpack, hashed,
+written with a checksum and synced. No graph, no index, no recovery, no redaction, no lanes.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class Floor:
         """Hand a record over."""
         self.sent += 1
         self._queue.append(fields)
-        if len(self._queue) > 500:  # noqa: PLR2004 - a batch
+        if len(self._queue) > 500:
             self._wake.set()
 
     def _work(self) -> None:
@@ -51,7 +51,9 @@ class Floor:
                 if fields is None:
                     stopped = True
                     continue
-                digests = [hashlib.blake2b(one, digest_size=16).digest() for one in fields if type(one) is bytes and len(one) > 511]  # noqa: PLR2004 - as the format
+                digests = [
+                    hashlib.blake2b(one, digest_size=16).digest() for one in fields if type(one) is bytes and len(one) > 511
+                ]
                 body = pack((fields, digests))
                 parts += [len(body).to_bytes(4, "little"), zlib.crc32(body).to_bytes(4, "little"), body]
                 self.stored += 1

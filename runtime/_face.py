@@ -197,7 +197,7 @@ class Runtime:
         trace = ids.new_trace_id()
         sink = log.begin(trace)
         sink.personal = subject is not None
-        seed = os.urandom(32)
+        seed = ids.random_bytes(32)
         self._runs += 1
         recorder = Recorder(log, sink, seed=seed, redact=self._redact, check=self._check or self._runs % CHECK_EVERY == 0)
         manifest = log.shared((agent.name, agent.fingerprint), functools.partial(describe_agent, agent))

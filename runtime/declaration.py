@@ -306,7 +306,7 @@ def describe(target: Callable[..., Any]) -> StepInfo:
 
 def _is_value_class(target: type) -> bool:
     # A class is a callable too: Reply as glue builds a Reply. A class whose instances are called is a step left bare.
-    return inspect.getattr_static(target, "__call__", None) is None
+    return not any("__call__" in vars(base) for base in target.__mro__)
 
 
 def _describe_plain(target: Any) -> StepInfo:

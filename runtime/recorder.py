@@ -219,8 +219,8 @@ class Recorder:
         attempts = None
         if tries is not None and len(tries) > 1:
             attempts = [(began - self._t0, took, how, why) for began, took, how, why in tries]
-        if data is not None and (stand_in := codec.holds_opaque(data)) is not None:
-            frame.find(f"output was stored as a stand-in: {getattr(stand_in, 'reason', type(stand_in).__name__)}")
+        if data is not None and codec.is_opaque(data):
+            frame.find(f"output was stored as a stand-in: {codec.decode_any(data)}")
         self._append(
             _SPAN,
             frame.record,
@@ -333,7 +333,7 @@ class Recorder:
             status, described = failure.status_of(error), failure.describe(error)
         else:
             data = self.encode(value, call.effect.codec.encode)
-            if codec.holds_opaque(data) is not None:
+            if codec.is_opaque(data):
                 findings = ["the answer was stored as a stand-in: it cannot be replayed"]
             elif self._check and not _is_lossless(call, data):
                 findings = ["the answer does not decode to its declared type"]

@@ -301,6 +301,11 @@ def decode_any(data: bytes) -> Any:
         raise CorruptRecord(f"stored bytes are no value: {type(error).__name__}: {error}") from error
 
 
+def is_opaque(data: bytes) -> bool:
+    """Whether a whole value was stored as an `Opaque`, as `encode` does with what it cannot take. A look at the head."""
+    return 0xC7 <= data[0] <= 0xD8 and _STAND_IN_HEAD.match(data) is not None
+
+
 def holds_opaque(data: bytes) -> StandIn | None:
     """The first stand-in inside stored bytes, or None where the value is whole."""
     # Nearly every value has no byte sequence that could be one: an extension's head, its length, its code.

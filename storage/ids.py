@@ -22,7 +22,21 @@ _TRACEPARENT: Final = re.compile(r"([0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-(
 _generator = random.Random(os.urandom(32))
 
 
+_pool: list[bytes] = []
+
+
+def random_bytes(count: int) -> bytes:
+    """At most 32 bytes from the system's generator, read many at a time: each read gives the interpreter lock away."""
+    while True:
+        try:
+            return _pool.pop()[:count]
+        except IndexError:
+            drawn = os.urandom(32 * 128)
+            _pool.extend(drawn[at : at + 32] for at in range(0, len(drawn), 32))
+
+
 def _reseed() -> None:
+    _pool.clear()
     _generator.seed(os.urandom(32))
 
 
@@ -31,7 +45,7 @@ os.register_at_fork(after_in_child=_reseed)
 
 def new_trace_id() -> bytes:
     """16 bytes: 5 random, 4 of unix seconds, 7 random."""
-    noise = os.urandom(12)
+    noise = random_bytes(12)
     return noise[:5] + int(time.time()).to_bytes(4, "big") + noise[5:]
 
 

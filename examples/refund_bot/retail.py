@@ -19,7 +19,7 @@ from examples.refund_bot.policies import Passages
 
 DATA: Final = Path(__file__).parents[3] / "shared" / "data" / "tau_retail"
 
-# Free text, and little of it: the model reads each prompt at some 200 tokens a second on two cores.
+# Free text, and little of it: a core reads some 130 tokens of prompt a second.
 PROMPT: Final = Prompt(system="You answer customers of a shop from its policy, in one sentence.", max_tokens=24)
 
 
