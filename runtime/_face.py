@@ -194,6 +194,8 @@ class Runtime:
         store = self._store
         assert store is not None
         self._agents[agent.name, agent.fingerprint] = agent
+        if log.crowded:
+            await _wait_for_room(log)
         trace = ids.new_trace_id()
         sink = log.begin(trace)
         sink.personal = subject is not None
@@ -396,6 +398,13 @@ class Runtime:
     def replay(self, trace_id: str, /, **options: Any) -> Replay:
         """As `areplay`."""
         return self._sync(functools.partial(self.areplay, trace_id, **options), "replay")
+
+
+async def _wait_for_room(log: Log) -> None:
+    """Hold a new run back while the disk is behind, for a second at most: then it runs, and what cannot be kept is counted."""
+    with anyio.move_on_after(1.0):
+        while log.crowded:
+            await anyio.sleep(0.002)
 
 
 def _warn(text: str) -> None:

@@ -126,6 +126,11 @@ class Log:
         if self._idle:
             self._rouse()
 
+    @property
+    def crowded(self) -> bool:
+        """Whether more than half of what may wait for the disk does: time to begin fewer runs."""
+        return (len(self._queue) << _RECORD_SHIFT) + self._large > self._limit >> 1
+
     def _refuse(self, sink: Sink) -> None:
         with self._lock:
             self._refused += 1

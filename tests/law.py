@@ -343,18 +343,20 @@ class _Replies:
         return None, None
 
 
+_SMALL = st.integers(0, 2)
+_CAUGHT = st.sampled_from((True, True, False))
+_ASKS = st.tuples(st.just("ask"), st.just(0), _SMALL, st.integers(1, 2), _CAUGHT)
+_FANS = st.tuples(st.just("fan"), st.integers(2, 3), _SMALL, st.integers(0, 1))
+_RACES = st.tuples(st.just("race"), st.integers(2, 3), _SMALL)
+_CALLS = st.tuples(st.just("call"), st.sampled_from((0, 0, 1, 1, 2, 3)), _SMALL, st.integers(1, 2), _CAUGHT)
+
+
 def _ops(*, nested: bool) -> st.SearchStrategy[tuple[Op, ...]]:
-    small = st.integers(0, 2)
-    asks = st.tuples(st.just("ask"), st.just(0), small, st.integers(1, 2), st.sampled_from((True, True, False)))
-    fans = st.tuples(st.just("fan"), st.integers(2, 3), small, st.integers(0, 1))
-    races = st.tuples(st.just("race"), st.integers(2, 3), small)
-    choices = [asks, fans, races]
-    if nested:
-        calls = st.tuples(
-            st.just("call"), st.sampled_from((0, 0, 1, 1, 2, 3)), small, st.integers(1, 2), st.sampled_from((True, True, False))
-        )
-        choices += [calls] * 5
-    return st.lists(st.one_of(choices), min_size=int(nested), max_size=3).map(tuple)
+    """Operations; those of a step with nested steps begin with a call, so that deep programs are common."""
+    rest = st.lists(st.one_of([_CALLS, _ASKS, _FANS, _RACES] if nested else [_ASKS, _FANS, _RACES]), max_size=2)
+    if not nested:
+        return rest.map(tuple)
+    return st.tuples(_CALLS, rest).map(lambda both: (both[0], *both[1]))
 
 
 def _body(*, nested: bool) -> st.SearchStrategy[Body]:
@@ -379,5 +381,5 @@ def programs(draw: st.DrawFn) -> Program:
         draw(st.integers(0, M - 1)),
         draw(st.integers(0, 2**32)),
         {},
-        draw(st.sampled_from((True, False, False))),
+        draw(st.sampled_from((True, False, False, False))),
     )
