@@ -6,6 +6,7 @@ in the order in which the recorded ones completed. Nothing here ever calls a pro
 
 from __future__ import annotations
 
+import itertools
 from bisect import bisect_left, insort
 from collections import defaultdict
 from typing import TYPE_CHECKING, Any, Final
@@ -83,6 +84,7 @@ class Answers:
         self._pending: list[int] = []
         self._waiting: dict[int, anyio.Event] = {}
         self._activity = 0
+        self._taken: set[str] = set()
         self._draws: dict[str, int] = {}
         for call in () if recorded is None else recorded.calls:
             self._pool[call.key].append(call)
@@ -188,16 +190,26 @@ class Answers:
         self._activity += 1
         frame, lane = scope.frame, scope.lane
         nth = frame.nth(lane, name)
-        address = call_address(frame.address, frame.attempt if self._is_retried(frame) else None, name, lane, nth)
-        asked = Asked(address, name, frame.attempt, lane, nth, request)
-        self.asked.append(asked)
         found = self._match((frame.attempt, name, self._replayer.mac("request", canonical)), lane)
+        attempt = frame.attempt if self._is_retried(frame) else None
+        label = found.address if found is not None else call_address(frame.address, attempt, name, lane, nth)
+        if label in self._taken:
+            label = self._free_address(frame.address, attempt, name, lane)
+        self._taken.add(label)
+        asked = Asked(label, name, frame.attempt, lane, nth, request)
+        self.asked.append(asked)
         if found is not None:
             self.used.add(found.record)
-            asked.recorded, asked.address = found, found.address
+            asked.recorded = found
             if found.intent.lane != lane or lane == UNKNOWN_LANE:
                 self._moved(found)
         return asked
+
+    def _free_address(self, parent: str, attempt: int | None, name: str, lane: str) -> str:
+        """An address that neither this run nor the recording has used: a call's place may be taken by one that came before."""
+        known = self._taken if self.recorded is None else self._taken | {call.address for call in self.recorded.calls}
+        numbers = itertools.count(2)
+        return next(one for nth in numbers if (one := call_address(parent, attempt, name, lane, nth)) not in known)
 
     def _is_retried(self, frame: Frame) -> bool:
         return frame.attempt > 1 or bool(self.recorded is not None and self.recorded.record.attempts)

@@ -245,8 +245,9 @@ class Replayer:
         same: bool,
         sync: bool = False,
     ) -> Result:
-        if address in self._memo:
-            return self._memo[address]
+        if span is not None and span.address in self._memo:
+            self.results[address] = self._memo[span.address]
+            return self._memo[span.address]
         swap = self.request.swaps.get(address)
         why = ""
         if swap is not None:
@@ -268,7 +269,8 @@ class Replayer:
                 return kept
             why = "a nested step changed"
         result = await self._rerun(address, info, span, counterpart, decode, kwargs, wanted, why, sync=sync)
-        self._memo[address] = result
+        if span is not None:
+            self._memo[span.address] = result
         return result
 
     def _is_effect_key(self, address: str) -> bool:
@@ -350,7 +352,7 @@ class Replayer:
 
     async def nested(self, asked: Asked, recorded: Call | None, counterpart: Call | None, call: Bound) -> Result:
         """A nested step that a re-run span asked for."""
-        address = asked.address if recorded is None else recorded.address
+        address = asked.address
         if address in self.request.overrides:
             span = None if recorded is None else recorded.span
             return self._override(address, span, self.encode(self.request.overrides.get(address), call.info.codec.encode))

@@ -245,3 +245,5 @@ def test_retail_orders_are_whole() -> None:
 def test_missing_retail_data_says_how_to_name_it(tmp_path: Path) -> None:
     with pytest.raises(retail.DataMissing, match="--data"):
         retail.load_turns(tmp_path)
+    with pytest.raises(retail.DataMissing, match="--data"):
+        retail.load_agent(SmolLM2(), tmp_path)

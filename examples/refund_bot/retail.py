@@ -15,7 +15,7 @@ import runtime
 from examples.refund_bot.bot import Prompt, Reply, Turn, build_agent
 from examples.refund_bot.model import SmolLM2
 from examples.refund_bot.orders import Orders, Record
-from examples.refund_bot.policies import Passages
+from examples.refund_bot.policies import Passages, split
 
 DATA: Final = Path(__file__).parents[3] / "shared" / "data" / "tau_retail"
 
@@ -67,7 +67,7 @@ def load_agent(llm: SmolLM2, folder: Path = DATA) -> runtime.Agent[Turn, Reply]:
     Raises:
         DataMissing: the data is not in the folder.
     """
-    index = Passages.read([folder / "policy.md"])
+    index = Passages(split("policy", _bytes(folder, "policy.md").decode()))
     return build_agent(index, load_orders(folder), llm, prompt=PROMPT, k=2)
 
 
