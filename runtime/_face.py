@@ -403,7 +403,7 @@ class Runtime:
 async def _wait_for_room(log: Log) -> None:
     """Hold a new run back while the disk is behind, for a second at most: then it runs, and what cannot be kept is counted."""
     with anyio.move_on_after(1.0):
-        while log.crowded:
+        while log.crowded:  # noqa: ASYNC110 - the writer is a thread and tells no loop
             await anyio.sleep(0.002)
 
 

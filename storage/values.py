@@ -154,7 +154,8 @@ class StandIn:
     @property
     def parts(self) -> tuple[str, ...]:
         """The stored parts, in order."""
-        return tuple(getattr(self, name) for name in type(self).__slots__)
+        names: tuple[str, ...] = type(self).__slots__
+        return tuple(getattr(self, name) for name in names)
 
 
 class Opaque(StandIn):

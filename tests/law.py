@@ -72,7 +72,8 @@ def end_of(body: Body, local: list[int]) -> int:
 
 
 def request_of(op: Op, local: list[int]) -> int:
-    return (op[2] + local[-1] * op[3] + 3 * sum(local)) % 50
+    request: int = (op[2] + local[-1] * op[3] + 3 * sum(local)) % 50
+    return request
 
 
 async def perform(body: Body, nested: tuple[Any, ...], *args: int) -> int:  # noqa: C901 - one case an operation

@@ -61,7 +61,7 @@ def test_a_plain_name_in_a_running_loop_names_its_twin(kitchen: runtime.Runtime)
     async def call() -> None:
         kitchen.run(None, None)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
 
-    with pytest.raises(runtime.RuntimeMisuse, match="await runtime.arun"):
+    with pytest.raises(runtime.RuntimeMisuse, match=r"await runtime\.arun"):
         anyio.run(call)
 
 

@@ -103,7 +103,7 @@ def test_the_graph_as_text_and_mermaid(folder: Path) -> None:
     ],
 )
 def test_a_users_error_is_a_sentence(folder: Path, arguments: list[str], said: str) -> None:
-    if arguments[0] in {"list"} or "not hex" in arguments:
+    if arguments[0] == "list" or "not hex" in arguments:
         kitchenlog(folder, "run", "bot:agent", '"x"')
 
     done = kitchenlog(folder, *arguments)
