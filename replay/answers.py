@@ -223,7 +223,7 @@ class Answers:
 
     def _moved(self, found: Call) -> None:
         if _is_ambiguous(self._pool[found.key]):
-            self.reasons.append("reassigned")
+            self._note("reassigned")
             if self.verify:
                 self.refusals.append(
                     (
@@ -233,6 +233,17 @@ class Answers:
                 )
         else:
             self._replayer.moved.add(found.address)
+
+    def note_reassigned(self) -> None:
+        """Say where equal requests of several tasks shared too few recorded answers: who asked first is the scheduler's."""
+        groups: dict[tuple[int, str, bytes], list[Asked]] = defaultdict(list)
+        for asked in self.asked:
+            groups[asked.attempt, asked.name, asked.request].append(asked)
+        for same in groups.values():
+            moved = any(one.recorded is not None and one.recorded.intent.lane != one.lane for one in same)
+            outcomes = {None if one.result is None else one.result.digest for one in same}
+            if moved and len({one.lane for one in same}) > 1 and len(outcomes) > 1:
+                self._note("reassigned")
 
     def positional(self, asked: Asked) -> Call | None:
         """The recorded call in the same place, whatever its request."""

@@ -390,6 +390,7 @@ class Replayer:
         result = await self._execute(address, info, answers, decode, kwargs, wanted, sync=sync)
         self.results[address] = result
         self._enter_asked(answers)
+        answers.note_reassigned()
         if answers.refusals:
             status, reason = answers.refusals[0]
             self._enter(address, status, "step", reason)

@@ -149,7 +149,7 @@ def test_a_node_decides_nothing_and_is_no_value() -> None:
     with pytest.raises(BuildError, match="nothing can be decided"):
         bool(docs)
     with pytest.raises(BuildError, match=r"give search\.value"):
-        graph.build(ReplyStruct, answer=docs)  # type: ignore[arg-type]  # pyright: ignore[reportCallIssue, reportArgumentType]
+        graph.build(ReplyStruct, answer=docs)  # type: ignore[call-overload]  # pyright: ignore[reportArgumentType]
     other = Graph("other", input=str)
     with pytest.raises(BuildError, match="belongs to graph bad"):
         other.add(write, other.input, docs)
