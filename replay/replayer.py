@@ -393,7 +393,7 @@ class Replayer:
         answers.note_reassigned()
         if answers.refusals:
             status, reason = answers.refusals[0]
-            self._enter(address, status, "step", reason)
+            self._enter(address, status, "step", "; ".join([reason, *answers.reasons]))
             return result
         recorded = span or counterpart
         if recorded is not None and result.digest == recorded.result.digest:
