@@ -296,6 +296,8 @@ class Answers:
                 self.claimed.add(counterpart.record)
         result = await self._replayer.nested(asked, asked.recorded, counterpart, call)
         asked.result = result
+        if counterpart is not None:
+            self._advance(counterpart.completion)
         return result
 
     # the order of delivery
@@ -314,18 +316,19 @@ class Answers:
         self._advance(turn)
 
     async def _wait_for_turn(self, turn: int) -> None:
-        if bisect_left(self._pending, turn) > 0:
-            event = self._waiting[turn] = anyio.Event()
-            try:
+        event = self._waiting[turn] = anyio.Event()
+        try:
+            if bisect_left(self._pending, turn) > 0:
                 if self.verify:
                     with anyio.move_on_after(self._patience()):
                         await event.wait()
                 else:
                     await self._until_idle(turn, event)
-            finally:
-                self._waiting.pop(turn, None)
-        if turn in self._overlapping:
-            await self._settle()
+            if turn in self._overlapping:
+                await self._settle()
+        finally:
+            # Not before it has settled: the next one must not overtake it meanwhile.
+            self._waiting.pop(turn, None)
 
     async def _settle(self) -> None:
         quiet, seen = 0, self._activity

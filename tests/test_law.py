@@ -22,6 +22,7 @@ from tests import law
 
 EXAMPLES = settings(
     max_examples=300,
+    derandomize=True,
     deadline=None,
     database=None,
     suppress_health_check=(HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.filter_too_much),
