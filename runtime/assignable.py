@@ -5,7 +5,9 @@ A net under the type checkers for those who do not run them: what both checkers 
 
 from __future__ import annotations
 
+import collections
 import collections.abc
+import enum
 import types
 import typing
 from typing import Any, Final
@@ -13,8 +15,10 @@ from typing import Any, Final
 _PROMOTED: Final[dict[Any, tuple[Any, ...]]] = {float: (int,), complex: (int, float)}
 _COVARIANT: Final = (
     collections.abc.Sequence, collections.abc.Iterable, collections.abc.Collection, collections.abc.Set,
-    collections.abc.Mapping, collections.abc.Iterator,
+    collections.abc.Mapping, collections.abc.Iterator, collections.abc.Reversible, frozenset,
 )  # fmt: skip
+_INVARIANT: Final = (list, dict, set, collections.deque, collections.defaultdict, collections.OrderedDict)
+_BUILTIN: Final = (*_COVARIANT, *_INVARIANT)
 
 
 def assignable(have: Any, want: Any) -> bool:
@@ -32,7 +36,7 @@ def assignable(have: Any, want: Any) -> bool:
             return set(values) <= set(typing.get_args(want))
         return all(assignable(type(value), want) for value in values)
     if typing.get_origin(want) is typing.Literal:
-        return False
+        return have is bool or (isinstance(have, type) and issubclass(have, enum.Enum))  # may have no other values
     return _classes(have, want)
 
 
@@ -59,9 +63,9 @@ def _classes(have: Any, want: Any) -> bool:
     if getattr(wanted, "_is_protocol", False) and wanted.__module__ != "collections.abc":
         return True
     if typing.is_typeddict(had) or typing.is_typeddict(wanted):
-        return had is wanted or not (typing.is_typeddict(had) and typing.is_typeddict(wanted))
+        return True  # by their fields, which is for the checkers
     try:
-        if not issubclass(had, wanted) and had not in _PROMOTED.get(wanted, ()):
+        if not issubclass(had, (wanted, *_PROMOTED.get(wanted, ()))):
             return False
     except TypeError:
         return True
@@ -78,13 +82,11 @@ def _arguments(have: Any, want: Any, had: type, wanted: type) -> bool:
         return _tuples(given, asked)
     if had is tuple and wanted in _COVARIANT:
         return all(assignable(one, asked[0]) for one in given if one is not Ellipsis)
-    if len(given) != len(asked):
-        return True
-    if wanted in _COVARIANT:
-        return all(assignable(one, two) for one, two in zip(given, asked, strict=True))
-    if had is wanted:  # invariant, as the checkers have it
+    if len(given) != len(asked) or had not in _BUILTIN or wanted not in _BUILTIN:
+        return True  # how the parameters of other classes map and vary, only the checkers know
+    if had is wanted and had in _INVARIANT:
         return all(assignable(one, two) and assignable(two, one) for one, two in zip(given, asked, strict=True))
-    return True
+    return all(assignable(one, two) for one, two in zip(given, asked, strict=True))
 
 
 def _tuples(given: tuple[Any, ...], asked: tuple[Any, ...]) -> bool:

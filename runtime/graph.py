@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import inspect
 import re
+import typing
 from collections.abc import Awaitable, Callable
 from typing import Any, Final, Generic, ParamSpec, TypeVar, cast, overload
 
@@ -85,20 +87,37 @@ class NodeSpec:
 
 
 class Agent(Generic[A, R_co]):
-    """A finished graph. Made by `Graph.build`."""
+    """A finished graph. Made by `Graph.build`; nothing about it changes."""
+
+    name: str
+    input_type: Any
+    input_codec: Codec
+    result_type: Any
+    nodes: tuple[NodeSpec, ...]
+    output: int
+    """Index of the node whose value a run returns, -1 for the run's input."""
+    sequential: bool
+    """Whether no two nodes can ever be ready at once."""
+    fingerprint: bytes
 
     def __init__(self, name: str, input_type: Any, nodes: tuple[NodeSpec, ...], output: int) -> None:
-        self.name = name
-        self.input_type = input_type
-        self.nodes = nodes
-        self.output = output
         try:
-            self.input_codec = Codec(input_type)
+            input_codec = Codec(input_type)
         except TypeError as error:
             raise BuildError(f"the input of graph {name} cannot be recorded: {error}") from error
-        self.result_type = input_type if output < 0 else nodes[output].codec.declared
-        self.sequential = _is_sequential(nodes)
-        self.fingerprint = self._fingerprint()
+        vars(self).update(
+            name=name,
+            input_type=input_type,
+            input_codec=input_codec,
+            result_type=input_type if output < 0 else nodes[output].codec.declared,
+            nodes=nodes,
+            output=output,
+            sequential=_is_sequential(nodes),
+        )
+        vars(self)["fingerprint"] = self._fingerprint()
+
+    def __setattr__(self, name: str, value: object) -> None:
+        raise AttributeError(f"agent {self.name} is finished: its {name} cannot be set")
 
     def _fingerprint(self) -> bytes:
         told = [
@@ -122,7 +141,10 @@ class Agent(Generic[A, R_co]):
             self, self.__call__, snake(self.name.rpartition(".")[2]), (parameter,), {"value": self.input_type},
             self.result_type, is_async=True, policy=PLAIN,
         )  # fmt: skip
-        made.keep_fingerprint(Fingerprint(self.fingerprint, (), ()))
+        inside = [spec.step.fingerprint for spec in self.nodes]
+        notes = dict.fromkeys(note for one in inside for note in one.notes)
+        reached = {name for one in inside for name in one.reached}
+        made.keep_fingerprint(Fingerprint(self.fingerprint, tuple(notes), tuple(sorted(reached))))
         return made
 
     def to_text(self) -> str:
@@ -181,6 +203,15 @@ def _is_sequential(nodes: tuple[NodeSpec, ...]) -> bool:
         done.add(ready[0].index)
         left.remove(ready[0])
     return True
+
+
+def _hints_of(make: Any) -> dict[str, Any]:
+    """The annotations of a callable: of a class its fields and what its `__init__` takes."""
+    found: dict[str, Any] = {}
+    for told in (make, make.__init__) if inspect.isclass(make) else (make,):
+        with contextlib.suppress(Exception):  # unresolvable or none: the checkers see to it
+            found.update(typing.get_type_hints(told))
+    return found
 
 
 Aw = Awaitable
@@ -499,21 +530,26 @@ class Graph(Generic[I]):
             self._nodes = nodes
 
     def _build_output(self, make: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> int:
-        inner = describe(make)
+        shown = snake(getattr(make, "__name__", type(make).__name__))
+        if inspect.iscoroutinefunction(make):
+            raise BuildError(f"{shown} is async; what build makes is computed at once: add it as a step")
+        hints = _hints_of(make)
         given = {**{str(place): value for place, value in enumerate(args)}, **kwargs}
         for key, value in given.items():
             if isinstance(value, Node):
-                raise BuildError(f"build({inner.name}, ...): {key} is a node; give {value.name}.value")
+                raise BuildError(f"build({shown}, ...): {key} is a node; give {value.name}.value")
             if not isinstance(value, Placeholder):
-                raise BuildError(f"build({inner.name}, ...): {key} is {value!r}, not the .value of a node")
+                raise BuildError(f"build({shown}, ...): {key} is {value!r}, not the .value of a node")
         try:
             bound = inspect.signature(make).bind(*args, **kwargs)
         except TypeError as error:
-            raise BuildError(f"build({inner.name}, ...): {error}") from error
+            raise BuildError(f"build({shown}, ...): {error}") from error
+        if any(spec.name == "output" for spec in self._nodes):
+            raise BuildError(f"graph {self.name} has a step output, the name of what build({shown}, ...) makes: rename the step")
         nodes = [placeholder.node for placeholder in given.values()]
         for key, placeholder in bound.arguments.items():
             if isinstance(placeholder, Placeholder):
-                self._check_edge(inner, key, placeholder.node)
+                self._check_edge(shown, key, hints.get(key, Any), placeholder.node)
         count, names = len(args), tuple(kwargs)
 
         def assemble(*values: Any) -> Any:
@@ -522,7 +558,13 @@ class Graph(Generic[I]):
         parameters = tuple(
             inspect.Parameter(f"p{key}" if key.isdigit() else key, inspect.Parameter.POSITIONAL_OR_KEYWORD) for key in given
         )
-        info = StepInfo(make, assemble, "output", parameters, {}, inner.result, is_async=False, policy=PLAIN)
+        result = make if inspect.isclass(make) else hints.get("return", Any)
+        info = StepInfo(make, assemble, "output", parameters, {}, result, is_async=False, policy=PLAIN)
+        made = info.fingerprint
+        wired = msgspec.msgpack.encode([made.digest, list(given)])  # which value becomes which field is part of the glue
+        info.keep_fingerprint(
+            Fingerprint(hashlib.blake2b(wired, digest_size=16, person=b"output").digest(), made.notes, made.reached)
+        )
         return self._add(info, tuple(nodes), "output", "derive", checked=True).index
 
     def _add(
@@ -579,13 +621,11 @@ class Graph(Generic[I]):
         for place, node in enumerate(nodes):
             parameter = positional[place] if place < len(positional) else rest
             assert parameter is not None
-            self._check_edge(info, parameter.name, node, name)
+            self._check_edge(name, parameter.name, info.hints.get(parameter.name, Any), node)
 
-    def _check_edge(self, info: StepInfo, parameter: str, node: Node[Any], name: str | None = None) -> None:
+    def _check_edge(self, name: str, parameter: str, want: Any, node: Node[Any]) -> None:
         have = self._input_type if node.index < 0 else self._nodes[node.index].codec.declared
-        want = info.hints.get(parameter, Any)
         if not assignable(have, want):
             raise BuildError(
-                f"step {name or info.name}: its parameter {parameter} is {show_type(want)}, "
-                f"and {node.name} gives {show_type(have)}"
+                f"step {name}: its parameter {parameter} is {show_type(want)}, and {node.name} gives {show_type(have)}"
             )

@@ -292,7 +292,7 @@ def test_a_store_is_private_and_opened_with_its_key_only(tmp_path: Path) -> None
     (tmp_path / "file").write_text("")
     with pytest.raises(StoreError, match="no store can be made"):
         LocalStore.open(tmp_path / "file", create=True)
-    with pytest.raises(StoreError, match="there is no store at"):
+    with pytest.raises(StoreError, match="no recordings in"):
         LocalStore.open(tmp_path / "file", create=False)
 
 
