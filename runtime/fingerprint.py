@@ -231,7 +231,7 @@ class _Walk:
             self.note(f"from bytecode: {_name(fn)}")
             self._code(fn.__code__)
         else:
-            self._ast(tree)
+            self.text(_syntax(tree))
         reads = _reads(fn.__code__)
         for name, cell in zip(fn.__code__.co_freevars, fn.__closure__ or (), strict=True):
             try:
@@ -243,11 +243,10 @@ class _Walk:
             self.value(default, f"{fn.__qualname__} default {place}", strict=False)
         for name, default in sorted((fn.__kwdefaults__ or {}).items()):
             self.value(default, f"{fn.__qualname__} default {name}", strict=False)
-        if tree is not None:
-            reads.add_decorators(tree)
-        for name in sorted(reads.globals):
+        named = reads.globals if tree is None else reads.with_decorators(tree)
+        for name in sorted(named):
             if name in fn.__globals__:
-                self._read(name, fn.__globals__[name], fn, reads.globals[name], stored=name in reads.stored)
+                self._read(name, fn.__globals__[name], fn, named[name], stored=name in reads.stored)
         for level, name in sorted(reads.imports):
             if level or _lies_beside(fn, name):
                 self.note(f"{_name(fn)} imports {'.' * level}{name} while it runs, which is not followed")
@@ -412,21 +411,6 @@ class _Walk:
         else:
             self.note(f"could not follow {path}, a {type(value).__qualname__}")
 
-    def _ast(self, node: Any) -> None:
-        if isinstance(node, ast.AST):
-            self.text(type(node).__name__)
-            for name, field in ast.iter_fields(node):
-                if name in _SKIPPED or field is None or field == []:
-                    continue
-                self.text(name)
-                self._ast(field[1:] if name == "body" and _has_docstring(node) else field)
-        elif isinstance(node, list):
-            self.put(len(node).to_bytes(4, "little"))
-            for item in node:
-                self._ast(item)
-        else:
-            self.text(f"{type(node).__name__} {_constant(node)}")
-
     def _code(self, code: types.CodeType) -> None:
         self.put(code.co_code)
         self.put(code.co_exceptiontable)
@@ -468,6 +452,32 @@ def _has_docstring(node: ast.AST) -> bool:
         return False
     first = node.body[0]
     return isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant) and isinstance(first.value.value, str)
+
+
+@functools.lru_cache(maxsize=4096)
+def _syntax(tree: ast.AST) -> str:
+    """A tree as text without positions and docstrings; empty fields are left out, so that newer Pythons' add nothing."""
+    parts: list[str] = []
+    _spell(tree, parts)
+    return "\n".join(parts)  # no part has a line break: names have none, and constants are in their repr
+
+
+def _spell(node: Any, parts: list[str]) -> None:
+    if isinstance(node, ast.AST):
+        parts.append(type(node).__name__)
+        for name in node._fields:
+            field = getattr(node, name, None)
+            if name in _SKIPPED or field is None or field == []:
+                continue
+            parts.append(name)
+            _spell(field[1:] if name == "body" and _has_docstring(node) else field, parts)
+        parts.append(".")
+    elif isinstance(node, list):
+        parts.append(str(len(node)))
+        for item in node:
+            _spell(item, parts)
+    else:
+        parts.append(f"{type(node).__name__} {_constant(node)}")
 
 
 def _is_bare(value: Any) -> bool:
@@ -552,16 +562,19 @@ class _Reads:
             if isinstance(item, types.CodeType):
                 self.add(item)
 
-    def add_decorators(self, tree: ast.AST) -> None:
-        """A decorator runs before the code does, so the code does not name what it reads."""
+    def with_decorators(self, tree: ast.AST) -> dict[str, set[str]]:
+        """The globals, with those of the decorators: they run before the code does, so the code does not name them."""
+        found = dict(self.globals)
         for decorator in getattr(tree, "decorator_list", ()):
             inside = list(ast.walk(decorator))
             paths = {one.attr for one in inside if isinstance(one, ast.Attribute)}
             for one in inside:
                 if isinstance(one, ast.Name):
-                    self.globals.setdefault(one.id, set()).update(paths or {""})
+                    found[one.id] = found.get(one.id, set()) | (paths or {""})
+        return found
 
 
+@functools.lru_cache(maxsize=4096)
 def _reads(code: types.CodeType) -> _Reads:
     made = _Reads()
     made.add(code)
