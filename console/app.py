@@ -281,27 +281,19 @@ def replay(
     if as_json:
         emit(done.to_json())
     else:
-        report.replay(done, _again(done, swap, override, live, agent))
+        report.replay(done, _again(done, swap, override, agent))
     if not done.certificate.ok:
         sys.exit(DIFFERS)
 
 
-def _again(
-    done: Any,
-    swap: tuple[str, ...],
-    override: tuple[str, ...],
-    live: tuple[str, ...],
-    agent: str | None,
-) -> str | None:
+def _again(done: Any, swap: tuple[str, ...], override: tuple[str, ...], agent: str | None) -> str | None:
     """The next command of a blocked replay."""
     if not done.blocked:
         return None
-    side = any(one.side_effect for one in done.blocked) or "needed" in live
-    named = [*live, *(one.address for one in done.blocked)] if side else [*live, "needed"]
     parts = [f"kitchenlog replay {done.recording.trace_id}"]
     parts += [f"--swap {one}" for one in swap]
     parts += [f"--override '{one}'" for one in override]
-    parts += [f"--live {one}" for one in dict.fromkeys(named)]
+    parts += [f"--live {one}" for one in done.next_live]
     parts += [f"--agent {agent}"] if agent else []
     return " ".join(parts)
 

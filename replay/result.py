@@ -69,10 +69,16 @@ class Replay:
         """The exact call that allows what is blocked, or None where nothing is."""
         if not self.blocked:
             return None
-        if any(one.side_effect for one in self.blocked) or self.replayer.request.needed:
-            wanted = list(dict.fromkeys([*self.replayer.request.live.keys(), *(one.address for one in self.blocked)]))
-            return self._call.replace("LIVE", f", live={wanted!r}")
-        return self._call.replace("LIVE", ', live="needed"')
+        wanted = self.next_live
+        return self._call.replace("LIVE", ', live="needed"' if wanted == ["needed"] else f", live={wanted!r}")
+
+    @property
+    def next_live(self) -> list[str]:
+        """What `live` has to name for the blocked calls to be made; what it names already stays."""
+        request = self.replayer.request
+        by_name = request.needed or any(one.side_effect for one in self.blocked)
+        kept = [*request.live.keys(), *(["needed"] if request.needed else [])]
+        return list(dict.fromkeys([*kept, *([one.address for one in self.blocked] if by_name else ["needed"])]))
 
     def hint(self) -> str:
         """What is blocked, and how to go on."""
