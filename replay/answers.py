@@ -108,7 +108,7 @@ class Answers:
             finally:
                 self._replayer.live_calls -= 1
             return self._live_result(asked, inner, call, value, None)
-        recorded = self._recorded(asked, call)
+        recorded = self._recorded(asked)
         await self._turn(scope.frame, recorded, asked)
         return self._deliver(asked, recorded, call.effect.codec)
 
@@ -122,7 +122,7 @@ class Answers:
                 self._live_result(asked, inner, call, None, error)
                 raise
             return self._live_result(asked, inner, call, value, None)
-        recorded = self._recorded(asked, call)
+        recorded = self._recorded(asked)
         self._advance(recorded.completion)
         return self._deliver(asked, recorded, call.effect.codec)
 
@@ -259,7 +259,7 @@ class Answers:
 
     # answers
 
-    def _recorded(self, asked: Asked, call: EffectCall) -> Call:
+    def _recorded(self, asked: Asked) -> Call:
         recorded = asked.recorded
         if recorded is None:
             raise self._refuse_divergence(asked) if self.verify else self._refuse_miss(asked)

@@ -76,7 +76,7 @@ class _Planner:
             span = self._recording.node(spec.name)
             why = self._why(spec.name, span, spec.step.fingerprint.digest)
             overridden = spec.name in self._request.overrides
-            if overridden or why or above or self._below(spec.name):
+            if overridden or why or above or self._request.below(spec.name):
                 touched[spec.index] = spec.name
             if spec.kind == "derive":
                 continue
@@ -84,7 +84,7 @@ class _Planner:
                 self._steps.append(Step(spec.name, "reuse", "step", "overridden"))
             elif why:
                 self._step(spec.name, "live" if why == "live" else "verify", why, span)
-            elif above or self._below(spec.name):
+            elif above or self._request.below(spec.name):
                 self._step(
                     spec.name,
                     "maybe",
@@ -94,10 +94,6 @@ class _Planner:
             else:
                 self._step(spec.name, "verify" if self._request.verifies else "reuse", "", span)
         return Plan(self._recording.trace_id, tuple(self._steps), self._live)
-
-    def _below(self, address: str) -> bool:
-        chosen = self._request
-        return chosen.swaps.below(address) or chosen.overrides.below(address) or chosen.live.below(address)
 
     def _why(self, address: str, span: Span | None, now: bytes | None) -> str:
         if address in self._request.swaps:
@@ -121,7 +117,7 @@ class _Planner:
                     else "verify"
                     if nested
                     else "maybe"
-                    if mode in {"maybe", "live"} or self._below(call.address)
+                    if mode in {"maybe", "live"} or self._request.below(call.address)
                     else mode
                 )
                 if mode == "verify" and reason and not nested:

@@ -59,8 +59,9 @@ class Request:
         """Whether spans that stand are run too."""
         return not self.swaps and not self.overrides and not self.live and not self.needed
 
-
-Source = tuple[Result, Callable[[bytes], Any]]
+    def below(self, address: str) -> bool:
+        """Whether something under an address is swapped, overridden or live."""
+        return self.swaps.below(address) or self.overrides.below(address) or self.live.below(address)
 
 
 class Replayer:
@@ -165,14 +166,14 @@ class Replayer:
         upstream = [result for result, _ in given if result is None or not result.ok]
         if upstream:
             return self._skip(spec, span, upstream[0])
-        if span is not None and span.result.status == "cancelled":
-            if any(value is not None and value.status in {"error", "timeout"} for value in values):
-                self._enter_all(span, "reused", "cancelled")
-                return span.result
-            span = attrs.evolve(span)  # the failure that cancelled it is gone: it never finished, so it runs
+        failed = any(value is not None and value.status in {"error", "timeout"} for value in values)
+        if span is not None and span.result.status == "cancelled" and failed:
+            # Were the failure that cancelled it gone, it would run: it never finished.
+            self._enter_all(span, "reused", "cancelled")
+            return span.result
         same = span is not None and self._same_inputs(span, given)
         if spec.kind == "derive":
-            return self._derive(spec, span, given)
+            return self._derive(spec, span, given, same=same)
 
         def decode() -> tuple[Any, ...]:
             return tuple([take(result.data or b"\xc0") for result, take in given])
@@ -204,7 +205,7 @@ class Replayer:
             self._enter_all(span, "dropped", "its input failed")
         return None
 
-    def _derive(self, spec: NodeSpec, span: Span | None, given: list[Any]) -> Result:
+    def _derive(self, spec: NodeSpec, span: Span | None, given: list[Any], *, same: bool) -> Result:
         try:
             value = run_glue(spec, tuple([take(result.data) for result, take in given]))
         except Exception as error:
@@ -212,7 +213,6 @@ class Replayer:
         else:
             result = self.result(0, self.encode(value, spec.codec.encode), None)
         self.results[spec.name] = result
-        same = span is not None and self._same_inputs(span, given)
         if span is not None and same and result.digest != span.result.digest:
             if span.fingerprint == spec.step.fingerprint.digest:
                 self._enter(spec.name, "diverged", "derive", difference.first(span.result.value, result.value))
@@ -292,15 +292,11 @@ class Replayer:
         if not chosen.verifies:
             if chosen.live.below(address) and any(call.is_effect and call.address in chosen.live for call in span.calls):
                 return None
-            if self._chosen_below(address) and await self._probe(span):
+            if self.request.below(address) and await self._probe(span):
                 return None
-            self._enter_all(span, "reused", "recorded code" if chosen.use_recorded_code else "")
-            self.results[address] = span.result
-            return span.result
+            return self._reuse(address, span, "recorded code" if chosen.use_recorded_code else "")
         if chosen.use_recorded_code and span.fingerprint != info.fingerprint.digest:
-            self._enter_all(span, "reused", "recorded code")
-            self.results[address] = span.result
-            return span.result
+            return self._reuse(address, span, "recorded code")
         answers = self._answers(self, span, verify=True)
         result = await self._execute(address, info, answers, decode, kwargs, wanted, sync=sync)
         self._certify(address, span, answers, result)
@@ -316,6 +312,11 @@ class Replayer:
             return span.result
         return None
 
+    def _reuse(self, address: str, span: Span, reason: str) -> Result:
+        self._enter_all(span, "reused", reason)
+        self.results[address] = span.result
+        return span.result
+
     async def _nested_again(self, call: Call, span: Span, callee: StepInfo) -> Result:
         """Evaluate a nested step on its recorded request."""
         if call.address in self.request.overrides:
@@ -330,10 +331,6 @@ class Replayer:
         sync = not callee.is_async
         return await self._evaluate(call.address, callee, span, span, decode, {}, callee.codec, same=True, sync=sync)
 
-    def _chosen_below(self, address: str) -> bool:
-        chosen = self.request
-        return chosen.swaps.below(address) or chosen.overrides.below(address) or chosen.live.below(address)
-
     async def _probe(self, span: Span) -> bool:
         """Whether a swapped nested step gives another outcome on one of its recorded calls, tried in recorded order."""
         chosen = self.request
@@ -346,7 +343,7 @@ class Replayer:
                 outcome = await self._nested_again(call, nested, callee)
                 if outcome.digest != nested.result.digest:
                     return True
-            elif call.address in chosen.live or (self._chosen_below(call.address) and await self._probe(nested)):
+            elif call.address in chosen.live or (self.request.below(call.address) and await self._probe(nested)):
                 return True
         return False
 
@@ -433,7 +430,7 @@ class Replayer:
             if sync:
                 value = run_step_sync(info, args, kwargs, frame)
             else:
-                value, _ = await run_step(info, args, kwargs, frame, waits=False)
+                value = await run_step(info, args, kwargs, frame, waits=False)
             data = self.encode(value, wanted.encode)
         except (KeyboardInterrupt, SystemExit):
             raise

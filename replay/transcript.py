@@ -5,6 +5,7 @@ Reused values are references into the original; only new values are stored.
 
 from __future__ import annotations
 
+import functools
 import time
 from typing import Any
 
@@ -16,26 +17,27 @@ from replay.result import Replay
 from runtime import environment
 from runtime.failure import STATUS
 from runtime.graph import Agent
-from runtime.recorder import NODE_NESTED, NODE_ROOT, clean
+from runtime.manifest import describe_agent
+from runtime.recorder import NODE_NESTED, clean, root_span
 from runtime.recording import Call, Result, Span
 from storage import ids
 from storage.log import Log
 from storage.records import Kind
 
 
-def write(replay: Replay, log: Log, manifest: bytes, agent: Agent[Any, Any]) -> str:
+def write(replay: Replay, log: Log, agent: Agent[Any, Any]) -> str:
     """Record a replay: its trace id."""
-    return _Writer(replay, log, manifest, agent).write()
+    return _Writer(replay, log, agent).write()
 
 
 class _Writer:
-    def __init__(self, replay: Replay, log: Log, manifest: bytes, agent: Agent[Any, Any]) -> None:
+    def __init__(self, replay: Replay, log: Log, agent: Agent[Any, Any]) -> None:
         self._replay, self._log, self._agent = replay, log, agent
         self._replayer = replay.replayer
         self._recording = replay.recording
         self._original = bytes.fromhex(self._recording.trace_id)
         self._known = _digests(self._recording.spans)
-        self._manifest = log.shared((agent.name, agent.fingerprint), lambda: manifest)
+        self._manifest = log.shared((agent.name, agent.fingerprint), functools.partial(describe_agent, agent))
         self._sink = log.begin(ids.new_trace_id())
 
     def write(self) -> str:
@@ -56,27 +58,7 @@ class _Writer:
         self._append(Kind.ANNOTATION, ("certificate", now, told))
         result = self._replay.result
         status, data, error = (4, None, None) if result is None else (STATUS.index(result.status), self._of(result), result.error)
-        self._append(
-            Kind.SPAN,
-            (
-                NODE_ROOT,
-                0,
-                ids.new_span_id(),
-                0,
-                0,
-                status,
-                None,
-                None,
-                None,
-                None,
-                None,
-                None,
-                None,
-                b"",
-                0,
-                now,
-            ),
-        )
+        self._append(Kind.SPAN, root_span(status, 0, now))
         self._append(Kind.END, (status, time.time_ns(), time.time_ns() - now, 0, data, error, 0))
         return self._sink.trace_id.hex()
 

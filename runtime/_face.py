@@ -12,6 +12,7 @@ import os
 import random
 import sys
 import threading
+import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
@@ -26,7 +27,7 @@ from runtime.errors import RuntimeMisuse, UnknownAgent
 from runtime.graph import Agent
 from runtime.listing import Listed, facts, summary
 from runtime.manifest import describe_agent
-from runtime.recorder import NODE_ROOT, Recorder, clean, wait_for
+from runtime.recorder import Recorder, clean, root_span, wait_for
 from runtime.recording import Recording
 from runtime.where import parse
 from storage import codec, ids
@@ -206,7 +207,7 @@ class Runtime:
         surroundings = log.shared("environment", environment.encoded)
         hashed = None if subject is None else store.mac("subject", subject.encode("utf-8", "surrogatepass"))
         otel = None if traceparent is None else ids.parse_traceparent(traceparent)
-        wall = recorder.root.wall
+        wall = time.time_ns()
         log.append(
             sink,
             int(Kind.HEADER),
@@ -232,24 +233,7 @@ class Runtime:
                 sink,
                 int(Kind.SPAN),
                 sink.next_id(),
-                (
-                    NODE_ROOT,
-                    0,
-                    ids.new_span_id(),
-                    0,
-                    took,
-                    status,
-                    None,
-                    None,
-                    None,
-                    None,
-                    None,
-                    None,
-                    None,
-                    b"",
-                    0,
-                    wall,
-                ),
+                root_span(status, took, wall),
             )
             log.append(sink, int(Kind.END), sink.next_id(), (status, wall + took, took, 0, data, error, 0))
         committed = await wait_for(log.barrier) if self._commit else False
@@ -392,7 +376,7 @@ class Runtime:
         request = request_of(found, chosen, swap=swap, override=override, live=live, budget_usd=budget_usd, code=code)
         call = _call_text(found.trace_id, swap, override, budget_usd, code)
         made = await replay(found, chosen, request, redact=self._redact, call=call)
-        made.trace_id = write(made, self._writing(), describe_agent(chosen), chosen)
+        made.trace_id = write(made, self._writing(), chosen)
         return made
 
     def replay(self, trace_id: str, /, **options: Any) -> Replay:

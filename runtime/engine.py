@@ -90,10 +90,8 @@ async def run_inline(agent: Agent[Any, Any], value: Any) -> Any:
     return value if agent.output < 0 else values[agent.output]
 
 
-async def run_step(
-    info: StepInfo, args: tuple[Any, ...], kwargs: dict[str, Any], frame: Frame, *, waits: bool
-) -> tuple[Any, list[Attempt] | None]:
-    """Run a step's code in its frame under its policy: its value, and its attempts where there were several.
+async def run_step(info: StepInfo, args: tuple[Any, ...], kwargs: dict[str, Any], frame: Frame, *, waits: bool) -> Any:
+    """Run a step's code in its frame under its policy: its value. Its attempts are left in the frame.
 
     Where `waits` is false, the pauses between attempts are not waited for: a replay's.
     """
@@ -102,7 +100,7 @@ async def run_step(
         token = SCOPE.set(Scope(frame))
         try:
             made = info.run(*args, **kwargs)
-            return (await made if info.is_async else made), None
+            return await made if info.is_async else made
         finally:
             SCOPE.reset(token)
     if policy.concurrency is not None and waits:
@@ -132,14 +130,12 @@ def _limiter(info: StepInfo) -> anyio.CapacityLimiter:
     return held[key]
 
 
-async def _run_attempts(
-    info: StepInfo, args: tuple[Any, ...], kwargs: dict[str, Any], frame: Frame, *, waits: bool
-) -> tuple[Any, list[Attempt] | None]:
+async def _run_attempts(info: StepInfo, args: tuple[Any, ...], kwargs: dict[str, Any], frame: Frame, *, waits: bool) -> Any:
     retry = info.policy.retry
     attempts: list[Attempt] = []
     frame.attempts = attempts
     if retry is None:
-        return await _attempt(info, args, kwargs, frame, attempts), None
+        return await _attempt(info, args, kwargs, frame, attempts)
 
     async def pause(seconds: float) -> None:
         await (anyio.sleep(seconds) if waits else anyio.lowlevel.checkpoint())
@@ -155,8 +151,7 @@ async def _run_attempts(
         with attempt:
             if attempt.retry_state.attempt_number > 1:
                 frame.next_attempt()
-            value = await _attempt(info, args, kwargs, frame, attempts)
-            return value, attempts if len(attempts) > 1 else None
+            return await _attempt(info, args, kwargs, frame, attempts)
     raise AssertionError("tenacity ends by returning or by raising")
 
 

@@ -23,11 +23,15 @@ from storage.log import Log, Sink
 from storage.records import Kind
 
 Redact = Callable[[Any], Any]
-_HEADER, _INTENT, _OUTCOME, _SPAN, _END = (
-    int(Kind.HEADER), int(Kind.INTENT), int(Kind.OUTCOME), int(Kind.SPAN), int(Kind.END),
-)  # fmt: skip
+_INTENT, _OUTCOME, _SPAN = int(Kind.INTENT), int(Kind.OUTCOME), int(Kind.SPAN)
 NODE_NESTED, NODE_ROOT = -1, -2
 SIDE_EFFECT, IDEMPOTENT = 1, 2
+
+
+def root_span(status: int, duration: int, wall: int) -> tuple[Any, ...]:
+    """The body of a trace's root span record."""
+    nothing = (None,) * 7  # output, error, attempts, attributes, draws, log, findings
+    return (NODE_ROOT, 0, ids.new_span_id(), 0, duration, status, *nothing, b"", 0, wall)
 
 
 class _Raw:
@@ -131,7 +135,6 @@ class Recorder:
         self._log, self._seed, self._redact, self._check = log, seed, redact, check
         self._t0 = time.perf_counter_ns()
         self._next = sink.next_id
-        self.root = Frame(self, 0, "", seed, time.time_ns())
         lanes.install()
 
     def now(self) -> int:
@@ -178,7 +181,7 @@ class Recorder:
         before = [codec.encode_with_sets(arg) for arg in args] if self._check else None
         start = self.now()
         try:
-            value, _ = await run_step(info, args, kwargs, frame, waits=True)
+            value = await run_step(info, args, kwargs, frame, waits=True)
         except BaseException as error:
             completion = parent.complete() if parent is not None else 0
             self._write_span(frame, info, index, intent, start, failure.status_of(error), None, error, completion)

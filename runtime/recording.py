@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Iterator
 from typing import Any
 
@@ -394,8 +394,3 @@ def static(address: str) -> str:
         cut = min((part.find(sign) for sign in "[~#!" if sign in part), default=len(part))
         parts.append(part[:cut])
     return "/".join(parts)
-
-
-def names(recording: Recording) -> Counter[str]:
-    """How often each last name of an address occurs, over static addresses."""
-    return Counter(one.rpartition("/")[2] for one in {static(address) for address in recording.addresses()})
