@@ -9,19 +9,21 @@ from __future__ import annotations
 import itertools
 from bisect import bisect_left, insort
 from collections import defaultdict
+from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING, Any, Final
 
 import anyio
 import anyio.lowlevel
 
 from replay import difference
+from replay.stream import AnsweredStream
 from runtime import failure
 from runtime.declaration import Bound
 from runtime.effects import EffectCall
 from runtime.errors import Refused
-from runtime.recorder import effect_scope, invoke, invoke_sync
+from runtime.recorder import RAW, invoke, invoke_sync
 from runtime.recording import Call, Result, Span
-from runtime.scope import UNKNOWN_LANE, Frame, Scope, call_address
+from runtime.scope import UNKNOWN_LANE, EffectScope, Frame, Scope, call_address
 from storage import codec
 
 if TYPE_CHECKING:
@@ -44,6 +46,7 @@ class Asked:
         "attempt",
         "effect",
         "flags",
+        "held",
         "lane",
         "live",
         "name",
@@ -58,6 +61,8 @@ class Asked:
         self.request = request
         self.effect = False
         self.flags = 0
+        self.held = ""
+        """Why it may not be made live, where something other than its name forbids it."""
         self.live = False
         self.recorded: Call | None = None
         self.result: Result | None = None
@@ -73,7 +78,7 @@ class Answers:
     """
 
     def __init__(self, replayer: Replayer, recorded: Span | None, *, verify: bool) -> None:
-        self._replayer, self.recorded, self.verify = replayer, recorded, verify
+        self.replayer, self.recorded, self.verify = replayer, recorded, verify
         self.asked: list[Asked] = []
         self.refusals: list[tuple[str, str]] = []
         """(status, reason) of each call that was refused; no handler in the step can hide it."""
@@ -93,38 +98,43 @@ class Answers:
         self._overlapping = _overlapping([] if recorded is None else recorded.calls)
         self.ambiguous = sum(len(calls) for calls in self._pool.values() if _is_ambiguous(calls))
 
-    # the four calls of the seam
+    # the calls of the seam
 
     async def effect(self, scope: Scope, call: EffectCall) -> Any:
-        asked = self._ask_effect(scope, call)
-        if self._goes_live(asked, call):
-            inner = effect_scope(scope.frame, asked.address)
-            self._replayer.live_calls += 1
+        asked = self.ask_effect(scope, call)
+        if self.goes_live(asked, call):
+            inner = EffectScope(RAW, scope, asked.name, asked.nth, asked.address)
+            self.replayer.live_calls += 1
             try:
                 value = await invoke(inner, call)
             except BaseException as error:
                 self._live_result(asked, inner, call, None, error)
                 raise
             finally:
-                self._replayer.live_calls -= 1
+                self.replayer.live_calls -= 1
             return self._live_result(asked, inner, call, value, None)
-        recorded = self._recorded(asked)
-        await self._turn(scope.frame, recorded, asked)
+        recorded = self.recorded_call(asked)
+        await self.turn(scope.frame, recorded, asked)
         return self._deliver(asked, recorded, call.effect.codec)
 
     def effect_sync(self, scope: Scope, call: EffectCall) -> Any:
-        asked = self._ask_effect(scope, call)
-        if self._goes_live(asked, call):
-            inner = effect_scope(scope.frame, asked.address)
+        asked = self.ask_effect(scope, call)
+        if self.goes_live(asked, call):
+            inner = EffectScope(RAW, scope, asked.name, asked.nth, asked.address)
             try:
                 value = invoke_sync(inner, call)
             except BaseException as error:
                 self._live_result(asked, inner, call, None, error)
                 raise
             return self._live_result(asked, inner, call, value, None)
-        recorded = self._recorded(asked)
-        self._advance(recorded.completion)
+        recorded = self.recorded_call(asked)
+        self.advance(recorded.completion)
         return self._deliver(asked, recorded, call.effect.codec)
+
+    def stream(self, scope: Scope, call: EffectCall) -> AsyncIterator[Any]:
+        made = AnsweredStream(self, scope, call)
+        scope.frame.reads(made)
+        return made
 
     async def step(self, scope: Scope, call: Bound) -> Any:
         asked = self._ask_step(scope, call)
@@ -132,14 +142,14 @@ class Answers:
         if self.verify:
             if recorded is None or recorded.result is None or recorded.span is None:
                 raise self._refuse_divergence(asked)
-            self._replayer.callees[recorded.span.address] = call.info
-            await self._turn(scope.frame, recorded, asked)
+            self.replayer.callees[recorded.span.address] = call.info
+            await self.turn(scope.frame, recorded, asked)
             return self._deliver(asked, recorded, call.info.codec)
         result = await self._nested(asked, call)
         if recorded is not None and result is recorded.result:
-            await self._turn(scope.frame, recorded, asked)
+            await self.turn(scope.frame, recorded, asked)
         elif recorded is not None:
-            self._advance(recorded.completion)
+            self.advance(recorded.completion)
         return self._value(asked, result, call.info.codec)
 
     def step_sync(self, scope: Scope, call: Bound) -> Any:
@@ -148,12 +158,12 @@ class Answers:
         if self.verify:
             if recorded is None or recorded.result is None or recorded.span is None:
                 raise self._refuse_divergence(asked)
-            self._replayer.callees[recorded.span.address] = call.info
+            self.replayer.callees[recorded.span.address] = call.info
             result = recorded.result
         else:
             result = _drive(self._nested(asked, call))
         if recorded is not None:
-            self._advance(recorded.completion)
+            self.advance(recorded.completion)
         return self._value(asked, result, call.info.codec)
 
     def draw(self, scope: Scope, kind: str) -> Any:
@@ -164,7 +174,7 @@ class Answers:
         if place < len(readings) and readings[place][0] == kind:
             return readings[place][1]
         if self.verify:
-            raise self._refuse(
+            raise self.refuse(
                 "diverged",
                 f"{scope.frame.address} read the clock {place + 1} times, recorded {len(readings)}",
             )
@@ -175,22 +185,23 @@ class Answers:
 
     # matching
 
-    def _ask_effect(self, scope: Scope, call: EffectCall) -> Asked:
-        request = self._replayer.encode(call.arguments(), codec.encode_request)
+    def ask_effect(self, scope: Scope, call: EffectCall) -> Asked:
+        """Note a call of an effect, with the recorded one that answers it."""
+        request = self.replayer.encode(call.arguments(), codec.encode_request)
         asked = self._ask(scope, call.effect.name, request, request)
         asked.effect = True
-        asked.flags = call.effect.side_effect | call.effect.idempotent << 1
+        asked.flags = call.effect.flags
         return asked
 
     def _ask_step(self, scope: Scope, call: Bound) -> Asked:
-        request = self._replayer.encode(call.arguments(), codec.encode_with_sets)
+        request = self.replayer.encode(call.arguments(), call.info.encode_request)
         return self._ask(scope, call.name, request, codec.canonical(request))
 
     def _ask(self, scope: Scope, name: str, request: bytes, canonical: bytes) -> Asked:
         self._activity += 1
         frame, lane = scope.frame, scope.lane
         nth = frame.nth(lane, name)
-        found = self._match((frame.attempt, name, self._replayer.mac("request", canonical)), lane)
+        found = self._match((frame.attempt, name, self.replayer.mac("request", canonical)), lane)
         attempt = frame.attempt if self._is_retried(frame) else None
         label = found.address if found is not None else call_address(frame.address, attempt, name, lane, nth)
         if label in self._taken:
@@ -232,7 +243,7 @@ class Answers:
                     )
                 )
         else:
-            self._replayer.moved.add(found.address)
+            self.replayer.moved.add(found.address)
 
     def note_reassigned(self) -> None:
         """Say where equal requests of several tasks shared too few recorded answers: who asked first is the scheduler's."""
@@ -259,12 +270,17 @@ class Answers:
 
     # answers
 
-    def _recorded(self, asked: Asked) -> Call:
+    def recorded_call(self, asked: Asked) -> Call:
+        """What answers a call.
+
+        Raises:
+            Refused: nothing does.
+        """
         recorded = asked.recorded
         if recorded is None:
-            raise self._refuse_divergence(asked) if self.verify else self._refuse_miss(asked)
+            raise self._refuse_divergence(asked) if self.verify else self.refuse_miss(asked)
         if recorded.result is None:
-            raise self._refuse("unreplayable", f"{asked.address} has no recorded outcome: the process ended during the call")
+            raise self.refuse("unreplayable", f"{asked.address} has no recorded outcome: the process ended during the call")
         return recorded
 
     def _deliver(self, asked: Asked, recorded: Call, wanted: codec.Codec) -> Any:
@@ -274,19 +290,19 @@ class Answers:
     def _value(self, asked: Asked, result: Result, wanted: codec.Codec) -> Any:
         asked.result = result
         if result.status == "blocked":
-            raise self._refuse("blocked", f"{asked.address} is blocked")
+            raise self.refuse("blocked", f"{asked.address} is blocked")
         if not result.ok:
             if result.status == "cancelled":
-                raise self._refuse("blocked", f"{asked.address} was cancelled in the recording and has no answer")
+                raise self.refuse("blocked", f"{asked.address} was cancelled in the recording and has no answer")
             raise failure.rebuild(result.error)
         assert result.data is not None
         stand_in = codec.holds_opaque(result.data)
         if stand_in is not None:
-            raise self._refuse("unreplayable", f"opaque: the answer of {asked.address} could not be recorded ({stand_in})")
+            raise self.refuse("unreplayable", f"opaque: the answer of {asked.address} could not be recorded ({stand_in})")
         try:
             return wanted.decode(result.data)
         except codec.TypeChanged as error:
-            raise self._refuse("unreplayable", f"type changed: {asked.address}: {error}") from error
+            raise self.refuse("unreplayable", f"type changed: {asked.address}: {error}") from error
 
     async def _nested(self, asked: Asked, call: Bound) -> Result:
         counterpart = None
@@ -294,15 +310,15 @@ class Answers:
             counterpart = self.positional(asked)
             if counterpart is not None:
                 self.claimed.add(counterpart.record)
-        result = await self._replayer.nested(asked, asked.recorded, counterpart, call)
+        result = await self.replayer.nested(asked, asked.recorded, counterpart, call)
         asked.result = result
         if counterpart is not None:
-            self._advance(counterpart.completion)
+            self.advance(counterpart.completion)
         return result
 
     # the order of delivery
 
-    async def _turn(self, frame: Frame, recorded: Call, asked: Asked) -> None:
+    async def turn(self, frame: Frame, recorded: Call, asked: Asked) -> None:
         """Wait until it is this outcome's turn. No checkpoint follows the turn: the task goes on at once."""
         assert recorded.result is not None
         turn = recorded.completion
@@ -311,9 +327,9 @@ class Answers:
         try:
             await self._wait_for_turn(turn)
         except BaseException:
-            self._advance(turn)  # it was cancelled while it waited: those behind it must not wait for it
+            self.advance(turn)  # it was cancelled while it waited: those behind it must not wait for it
             raise
-        self._advance(turn)
+        self.advance(turn)
 
     async def _wait_for_turn(self, turn: int) -> None:
         event = self._waiting[turn] = anyio.Event()
@@ -339,14 +355,14 @@ class Answers:
 
     def _patience(self) -> float:
         took = 0 if self.recorded is None else self.recorded.record.duration / 1e9
-        return took + self._replayer.grace
+        return took + self.replayer.grace
 
     async def _until_idle(self, turn: int, event: anyio.Event) -> None:
         quiet, seen = 0, -1
         while not event.is_set():
             await anyio.lowlevel.checkpoint()
-            now = self._activity + self._replayer.ticks
-            quiet = quiet + 1 if now == seen and not self._replayer.live_calls else 0
+            now = self._activity + self.replayer.ticks
+            quiet = quiet + 1 if now == seen and not self.replayer.live_calls else 0
             seen = now
             if quiet >= _IDLE_TICKS and turn == min(self._waiting):
                 return
@@ -362,10 +378,11 @@ class Answers:
         with anyio.move_on_after(self._patience()):
             await anyio.sleep_forever()
         if self.verify:
-            raise self._refuse("diverged", f"{asked.address} was cancelled in the recording; here nobody cancels it")
-        raise self._refuse_miss(asked)
+            raise self.refuse("diverged", f"{asked.address} was cancelled in the recording; here nobody cancels it")
+        raise self.refuse_miss(asked)
 
-    def _advance(self, turn: int) -> None:
+    def advance(self, turn: int) -> None:
+        """Take a completion off those that others wait for."""
         self._activity += 1
         place = bisect_left(self._pending, turn)
         if place < len(self._pending) and self._pending[place] == turn:
@@ -375,40 +392,47 @@ class Answers:
 
     # going live, and refusing
 
-    def _goes_live(self, asked: Asked, call: EffectCall) -> bool:
-        allowed = self._replayer.may_go_live(self, asked, call)
+    def goes_live(self, asked: Asked, call: EffectCall) -> bool:
+        """Whether a call is made for real."""
+        allowed = self.replayer.may_go_live(self, asked, call)
         if allowed:
             asked.live = True
         return allowed
 
-    def _live_result(self, asked: Asked, inner: Scope, call: EffectCall, value: Any, error: BaseException | None) -> Any:
-        self._activity += 1
-        self._replayer.spend(asked, inner.frame.attributes or {})
-        if asked.recorded is not None:
-            self._advance(asked.recorded.completion)
+    def _live_result(self, asked: Asked, inner: EffectScope, call: EffectCall, value: Any, error: BaseException | None) -> Any:
         if error is not None:
-            asked.result = self._replayer.result(failure.status_of(error), None, error)
+            self.came_live(asked, inner, self.replayer.result(failure.status_of(error), None, error))
             return None
-        asked.result = self._replayer.result(0, self._replayer.encode(value, call.effect.codec.encode), None)
+        self.came_live(asked, inner, self.replayer.result(0, self.replayer.encode(value, call.effect.codec.encode), None))
         return value
 
-    def _refuse(self, status: str, reason: str) -> Refused:
+    def came_live(self, asked: Asked, inner: EffectScope, result: Result) -> None:
+        """A live call has ended."""
+        self._activity += 1
+        self.replayer.spend(asked, inner.attributes or {})
+        if asked.recorded is not None:
+            self.advance(asked.recorded.completion)
+        asked.result = result
+
+    def refuse(self, status: str, reason: str) -> Refused:
+        """The exception to raise for a call without an answer; it is noted, so that no handler hides it."""
         self.refusals.append((status, reason))
         return Refused(reason)
 
     def _refuse_divergence(self, asked: Asked) -> Refused:
-        near = self._replayer.nearest(self, asked)
+        near = self.replayer.nearest(self, asked)
         what = f"asked {asked.address} what the recording did not"
         if near is None:
-            return self._refuse("diverged", f"{what}: it holds no such call")
-        return self._refuse(
+            return self.refuse("diverged", f"{what}: it holds no such call")
+        return self.refuse(
             "diverged",
             f"{what}: {difference.first(codec.decode_any(near.request), codec.decode_any(asked.request))}",
         )
 
-    def _refuse_miss(self, asked: Asked) -> Refused:
-        self._replayer.block(self, asked)
-        return self._refuse("blocked", f"{asked.address} was asked what the recording holds no answer for")
+    def refuse_miss(self, asked: Asked) -> Refused:
+        """As `refuse`, for a request that the recording does not hold: the frontier."""
+        self.replayer.block(self, asked)
+        return self.refuse("blocked", f"{asked.address} was asked what the recording holds no answer for")
 
     def _note(self, reason: str) -> None:
         if reason not in self.reasons:

@@ -60,8 +60,8 @@ def blocked_call(asked: Asked, near: Call | None, budget_usd: float | None) -> B
     """What is told of a call without an answer."""
     request = codec.decode_any(asked.request)
     reason = "the recording holds no answer to this request"
-    if asked.flags & 4:
-        reason = "its cost is unknown, and a budget is set"
+    if asked.held:
+        reason = asked.held
     elif budget_usd is not None and near is not None:
         reason = f"the recording holds no answer, and the budget of ${budget_usd:g} does not reach"
     fields = () if near is None else tuple(changes(codec.decode_any(near.request), request))

@@ -7,7 +7,7 @@ from typing import Any
 import attrs
 
 from replay.replayer import Request
-from runtime.graph import Agent
+from runtime.agent import Agent
 from runtime.recording import Call, Recording, Span
 
 

@@ -21,13 +21,14 @@ from replay.blocked import Blocked, blocked_call
 from replay.certificate import Entry
 from replay.selection import Selection
 from runtime import failure, lanes
+from runtime.agent import Agent, NodeSpec
 from runtime.declaration import Bound, StepInfo, describe
 from runtime.effects import EffectCall
 from runtime.engine import run_step, run_step_sync
-from runtime.graph import Agent, NodeSpec
 from runtime.recorder import run_glue
-from runtime.recording import Call, Recording, Result, Span, result_of
+from runtime.recording import Call, Recording, Result, Span, result_of, stream_result
 from runtime.scope import Frame
+from runtime.streams import close_all
 from storage import codec
 
 COST = "gen_ai.cost_usd"
@@ -115,6 +116,10 @@ class Replayer:
     def result(self, status: int, data: bytes | None, error: BaseException | None) -> Result:
         """An outcome of this replay."""
         return result_of(self.mac, status, data, None if error is None else failure.describe(error))
+
+    def stream_result(self, status: int, data: bytes, error: BaseException | None) -> Result:
+        """What a stream of this replay ended in."""
+        return stream_result(self.mac, status, data, None if error is None else failure.describe(error))
 
     # the graph
 
@@ -431,12 +436,16 @@ class Replayer:
                 value = run_step_sync(info, args, kwargs, frame)
             else:
                 value = await run_step(info, args, kwargs, frame, waits=False)
+            if frame.streams is not None:
+                await close_all(frame.streams)
             data = self.encode(value, wanted.encode)
         except (KeyboardInterrupt, SystemExit):
             raise
         except codec.TypeChanged as error:
             answers.refusals.append(("unreplayable", f"type changed: {error}"))
         except BaseException as error:
+            if frame.streams is not None:
+                await close_all(frame.streams)
             if isinstance(error, anyio.get_cancelled_exc_class()) and not answers.refusals:
                 raise
             if not answers.refusals:
@@ -526,14 +535,28 @@ class Replayer:
         needed = chosen.needed and asked.recorded is None and not call.effect.side_effect and not answers.verify
         if not named and not needed:
             return False
+        if call.effect.snapshot:
+            asked.held = self._other_version(answers, asked)
+            if asked.held:
+                return False
         if chosen.budget_usd is None:
             return True
         near = self.nearest(answers, asked)
         cost = None if near is None else near.attributes.get(COST)
         if cost is None:
-            asked.flags |= 4
+            asked.held = "its cost is unknown, and a budget is set"
             return False
         return self.spent_usd + float(cost) <= chosen.budget_usd
+
+    def _other_version(self, answers: Answers, asked: Asked) -> str:
+        """Why a live answer would not be one of what was recorded, or nothing."""
+        near = self.nearest(answers, asked)
+        if near is None:
+            return ""
+        was, now = (codec.decode_any(request).get("self") for request in (near.request, asked.request))
+        if was == now:
+            return ""
+        return f"it would be answered by {now}, and the recording was made with {was}: what they hold differs"
 
     def spend(self, asked: Asked, attributes: dict[str, Any]) -> None:
         """Count what a live effect says it cost."""

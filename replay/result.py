@@ -17,8 +17,8 @@ from replay.plan import Plan
 from replay.replayer import Replayer, Request
 from replay.selection import as_list, as_selection, known_addresses
 from runtime import effects, failure
+from runtime.agent import Agent
 from runtime.errors import ReplayBlocked
-from runtime.graph import Agent
 from runtime.recording import Recording, Result
 
 

@@ -15,8 +15,8 @@ from replay.answers import Asked
 from replay.replayer import Executed
 from replay.result import Replay
 from runtime import environment
+from runtime.agent import Agent
 from runtime.failure import STATUS
-from runtime.graph import Agent
 from runtime.manifest import describe_agent
 from runtime.recorder import NODE_NESTED, clean, root_span
 from runtime.recording import Call, Result, Span
@@ -74,7 +74,7 @@ class _Writer:
         return (self._original, digest) if digest in self._known else data
 
     def _of(self, result: Result) -> Any:
-        return self._value(result.data) if result.ok else None
+        return self._value(result.data)
 
     def _node(self, address: str, index: int) -> None:
         result = self._replayer.results.get(address)
@@ -136,7 +136,7 @@ class _Writer:
             Kind.INTENT,
             (
                 parent, 0 if asked.effect else 1, asked.name, asked.attempt, asked.lane, place, asked.nth, 0,
-                self._value(asked.request), asked.flags & 3, b"",
+                self._value(asked.request), asked.flags, b"",
             ),
         )  # fmt: skip
         if asked.result is None:

@@ -7,6 +7,7 @@ from runtime.shadowing import check as _check
 _check(_Path(__file__).parent.parent)
 
 from runtime._face import Run, Runtime  # noqa: E402 - a shadowed package must be named before it is imported
+from runtime.agent import Agent  # noqa: E402 - as above
 from runtime.declaration import Retry, step  # noqa: E402 - as above
 from runtime.default import (  # noqa: E402 - as above
     adiff,
@@ -24,7 +25,7 @@ from runtime.default import (  # noqa: E402 - as above
     replay,
     run,
 )
-from runtime.effects import effect  # noqa: E402 - as above
+from runtime.effects import effect, is_effect  # noqa: E402 - as above
 from runtime.entropy import Current, current  # noqa: E402 - as above
 from runtime.errors import (  # noqa: E402 - as above
     BuildError,
@@ -36,8 +37,9 @@ from runtime.errors import (  # noqa: E402 - as above
     UnknownAddress,
     UnknownAgent,
 )
-from runtime.graph import Agent, Graph, Node  # noqa: E402 - as above
+from runtime.graph import Graph  # noqa: E402 - as above
 from runtime.listing import Listed  # noqa: E402 - as above
+from runtime.node import Node  # noqa: E402 - as above
 from runtime.recording import Recording  # noqa: E402 - as above
 from storage.errors import AmbiguousTrace, CorruptRecord, InvalidId, StoreError, TraceNotFound  # noqa: E402 - as above
 from storage.values import Erased, Opaque, Redacted, Vector  # noqa: E402 - as above
@@ -79,6 +81,7 @@ __all__ = (
     "current",
     "diff",
     "effect",
+    "is_effect",
     "list",
     "open",
     "plan",

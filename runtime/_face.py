@@ -22,9 +22,9 @@ import anyio.to_thread
 import attrs
 
 from runtime import environment, failure, place, recording
+from runtime.agent import Agent
 from runtime.engine import walk
 from runtime.errors import RuntimeMisuse, UnknownAgent
-from runtime.graph import Agent
 from runtime.listing import Listed, facts, summary
 from runtime.manifest import describe_agent
 from runtime.recorder import Recorder, clean, root_span, wait_for

@@ -16,10 +16,12 @@ from typing import Any, Final, ParamSpec, TypeVar, overload
 import attrs
 
 from runtime.errors import BuildError
-from runtime.fingerprint import Fingerprint, remember_source, step_fingerprint
+from runtime.fingerprint import Fingerprint, step_fingerprint
+from runtime.fingerprint.fields import constructor_hints
+from runtime.fingerprint.source import remember_source
 from runtime.identity import IdentityCache
 from runtime.scope import SCOPE
-from storage.codec import Codec
+from storage.codec import Codec, Encode, encode, encode_with_sets, may_hold_sets
 
 F = TypeVar("F", bound=Callable[..., Any])
 P = ParamSpec("P")
@@ -53,11 +55,12 @@ class Policy:
     timeout: float | None = None
     concurrency: int | None = None
     thread: bool = False
+    plain: bool = attrs.field(init=False, repr=False, eq=False)
+    """Whether the step is called as it is: no retry, timeout, limit or thread."""
 
-    @property
-    def plain(self) -> bool:
-        """Whether the step is called as it is: no retry, timeout, limit or thread."""
-        return self.retry is None and self.timeout is None and self.concurrency is None and not self.thread
+    def __attrs_post_init__(self) -> None:
+        asks = self.retry is None and self.timeout is None and self.concurrency is None and not self.thread
+        object.__setattr__(self, "plain", asks)  # frozen, and read for every span
 
 
 PLAIN: Final = Policy()
@@ -163,9 +166,15 @@ class StepInfo:
     result: Any
     is_async: bool
     policy: Policy
+    plain_names: tuple[str, ...] | None = attrs.field(init=False)
+    """See `plain_names`."""
     _fingerprint: Fingerprint | None = None
     _codec: Codec | None = None
     _inputs: dict[str, Codec] | None = None
+    _encode_request: Encode | None = None
+
+    def __attrs_post_init__(self) -> None:
+        self.plain_names = plain_names(self.parameters)
 
     @property
     def fingerprint(self) -> Fingerprint:
@@ -187,6 +196,14 @@ class StepInfo:
             except TypeError as error:
                 raise BuildError(f"the result of step {self.name} cannot be recorded: {error}") from error
         return self._codec
+
+    @property
+    def encode_request(self) -> Encode:
+        """Of a call's arguments by name."""
+        if self._encode_request is None:
+            careful = any(may_hold_sets(self.hints.get(one.name, Any)) for one in self.parameters)
+            self._encode_request = encode_with_sets if careful else encode
+        return self._encode_request
 
     def input_codec(self, name: str) -> Codec:
         """Of one parameter."""
@@ -214,7 +231,17 @@ class Bound:
 
     def arguments(self) -> dict[str, Any]:
         """By parameter name, as they were given."""
-        return name_arguments(self.info.parameters, self.args, self.kwargs)
+        names, args = self.info.plain_names, self.args
+        if names is not None and not self.kwargs and len(args) == len(names):
+            return dict(zip(names, args))  # noqa: B905 - just compared; `strict` costs as much as the rest
+        return name_arguments(self.info.parameters, args, self.kwargs)
+
+
+def plain_names(parameters: tuple[inspect.Parameter, ...]) -> tuple[str, ...] | None:
+    """The names that as many positional arguments bind to, or None where that takes a look at the signature."""
+    if any(one.kind in {one.VAR_POSITIONAL, one.VAR_KEYWORD} for one in parameters):
+        return None
+    return tuple(one.name for one in parameters)
 
 
 def name_arguments(parameters: tuple[inspect.Parameter, ...], args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
@@ -223,14 +250,6 @@ def name_arguments(parameters: tuple[inspect.Parameter, ...], args: tuple[Any, .
     Raises:
         TypeError: they do not fit the parameters.
     """
-    if len(args) == len(parameters) and not kwargs:
-        named: dict[str, Any] = {}
-        for parameter, value in zip(parameters, args, strict=True):
-            if parameter.kind is parameter.VAR_POSITIONAL:
-                break
-            named[parameter.name] = value
-        else:
-            return named
     bound = inspect.Signature(parameters).bind(*args, **kwargs)
     bound.apply_defaults()
     return dict(bound.arguments)
@@ -357,19 +376,19 @@ def _info(
     if inspect.isasyncgenfunction(fn) or inspect.isgeneratorfunction(fn):
         raise BuildError(f"step {name} yields; a step returns one value")
     try:
+        hints = constructor_hints(fn) if inspect.isclass(fn) else typing.get_type_hints(fn)
+    except Exception as error:
+        if inspect.isbuiltin(fn) or not hasattr(fn, "__annotations__"):
+            hints = {}
+        else:
+            raise BuildError(f"step {name}: an annotation cannot be resolved: {error}") from error
+    try:
         parameters = tuple(inspect.signature(run).parameters.values())
     except (TypeError, ValueError):
         parameters = (inspect.Parameter("value", inspect.Parameter.POSITIONAL_ONLY),)
     for parameter in parameters:
         if parameter.kind is parameter.KEYWORD_ONLY and parameter.default is parameter.empty:
             raise BuildError(f"step {name}: {parameter.name} is keyword-only and has no default; edges are positional")
-    try:
-        hints = typing.get_type_hints(fn.__init__ if inspect.isclass(fn) else fn)
-    except Exception as error:
-        if inspect.isbuiltin(fn) or not hasattr(fn, "__annotations__"):
-            hints = {}
-        else:
-            raise BuildError(f"step {name}: an annotation cannot be resolved: {error}") from error
     result = fn if inspect.isclass(fn) else hints.pop("return", Any)
     hints.pop("return", None)
     return StepInfo(target, run, name, parameters, hints, result, inspect.iscoroutinefunction(fn), policy)

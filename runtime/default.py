@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Concatenate, Generic, ParamSpec, TypeVar
 
 from runtime._face import Run, Runtime
-from runtime.graph import Agent
+from runtime.agent import Agent
 
 A = TypeVar("A")
 R = TypeVar("R")

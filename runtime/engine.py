@@ -19,7 +19,7 @@ from runtime.scope import SCOPE, Frame, Scope
 from storage.records import Error
 
 if TYPE_CHECKING:
-    from runtime.graph import Agent, NodeSpec
+    from runtime.agent import Agent, NodeSpec
 
 RunNode = Callable[["NodeSpec", tuple[Any, ...]], Awaitable[Any]]
 Attempt = tuple[int, int, int, Error | None]
@@ -32,13 +32,14 @@ async def walk(agent: Agent[Any, Any], value: Any, run_node: RunNode) -> list[An
     """Every node's value. Nodes that do not depend on each other run at once; the first failure cancels the others."""
     values: list[Any] = [None] * len(agent.nodes)
 
-    def inputs(spec: NodeSpec) -> tuple[Any, ...]:
-        return tuple([value if place < 0 else values[place] for place in spec.inputs])
-
     if agent.sequential:
         for spec in agent.nodes:
-            values[spec.index] = await run_node(spec, inputs(spec))
+            given = tuple([value if place < 0 else values[place] for place in spec.inputs])
+            values[spec.index] = await run_node(spec, given)
         return values
+
+    def inputs(spec: NodeSpec) -> tuple[Any, ...]:
+        return tuple([value if place < 0 else values[place] for place in spec.inputs])
 
     waits = [len({place for place in spec.inputs if place >= 0}) for spec in agent.nodes]
     users: list[list[int]] = [[] for _ in agent.nodes]

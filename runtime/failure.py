@@ -11,8 +11,9 @@ from runtime.errors import RecordedError, Refused
 from storage import codec
 from storage.records import Error
 
-OK, ERROR, CANCELLED, TIMEOUT, BLOCKED = range(5)
-STATUS: Final = ("ok", "error", "cancelled", "timeout", "blocked")
+OK, ERROR, CANCELLED, TIMEOUT, BLOCKED, CUT = range(6)
+STATUS: Final = ("ok", "error", "cancelled", "timeout", "blocked", "cut")
+"""`cut` is a stream's alone: whoever read it stopped before its end."""
 
 _ADDRESS: Final = re.compile(r"\b0x[0-9a-fA-F]{4,}")
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-from runtime.graph import Agent
+from runtime.agent import Agent
 from storage import codec
 
 

@@ -5,6 +5,7 @@ The engine asks an oracle and does not know whether it runs and records, or answ
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
@@ -30,6 +31,10 @@ class Oracle(Protocol):
 
     def effect_sync(self, scope: Scope, call: EffectCall, /) -> Any:
         """As `effect`, for a sync one."""
+        ...
+
+    def stream(self, scope: Scope, call: EffectCall, /) -> AsyncIterator[Any]:
+        """As `effect`, for one that answers in pieces."""
         ...
 
     def draw(self, scope: Scope, kind: str, /) -> Any:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import time
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from concurrent.futures import Future
 from typing import Any
 
@@ -12,12 +12,13 @@ import anyio
 import anyio.lowlevel
 
 from runtime import failure, lanes
+from runtime.agent import NodeSpec
 from runtime.declaration import Bound, StepInfo
-from runtime.effects import EffectCall
+from runtime.effects import Effect, EffectCall
 from runtime.engine import run_step, run_step_sync
 from runtime.errors import RuntimeMisuse
-from runtime.graph import NodeSpec
-from runtime.scope import SCOPE, Frame, Scope, call_address
+from runtime.scope import SCOPE, EffectScope, Frame, Scope, call_address
+from runtime.streams import Ended, LiveStream, close_all, lossless
 from storage import codec, ids
 from storage.log import Log, Sink
 from storage.records import Kind
@@ -25,7 +26,6 @@ from storage.records import Kind
 Redact = Callable[[Any], Any]
 _INTENT, _OUTCOME, _SPAN = int(Kind.INTENT), int(Kind.OUTCOME), int(Kind.SPAN)
 NODE_NESTED, NODE_ROOT = -1, -2
-SIDE_EFFECT, IDEMPOTENT = 1, 2
 
 
 def root_span(status: int, duration: int, wall: int) -> tuple[Any, ...]:
@@ -50,6 +50,10 @@ class _Raw:
     def effect_sync(self, scope: Scope, call: EffectCall) -> Any:
         return call.invoke()
 
+    def stream(self, scope: Scope, call: EffectCall) -> AsyncIterator[Any]:
+        made: AsyncIterator[Any] = call.invoke()
+        return made
+
     def draw(self, scope: Scope, kind: str) -> Any:
         return read_clock(kind)
 
@@ -68,6 +72,10 @@ class _Glue:
 
     def effect_sync(self, scope: Scope, call: EffectCall) -> Any:
         raise RuntimeMisuse(f"glue {scope.frame.address} called effect {call.effect.name}: make it a step, glue has no span")
+
+    def stream(self, scope: Scope, call: EffectCall) -> AsyncIterator[Any]:
+        made: AsyncIterator[Any] = self.effect_sync(scope, call)
+        return made
 
     def draw(self, scope: Scope, kind: str) -> Any:
         raise RuntimeMisuse(f"glue {scope.frame.address} read the clock: make it a step, glue has no span")
@@ -93,11 +101,6 @@ def run_glue(spec: NodeSpec, args: tuple[Any, ...]) -> Any:
         return spec.step.run(*args)
     finally:
         SCOPE.reset(token)
-
-
-def effect_scope(frame: Frame, address: str) -> Scope:
-    """The scope of an effect's body."""
-    return Scope(Frame(RAW, 0, address, frame.seed, frame.wall))
 
 
 async def invoke(scope: Scope, call: EffectCall) -> Any:
@@ -147,16 +150,14 @@ class Recorder:
 
     # nodes
 
-    async def node(self, spec: NodeSpec, args: tuple[Any, ...]) -> Any:
+    def node(self, spec: NodeSpec, args: tuple[Any, ...]) -> Awaitable[Any]:
         """Run a node of the graph as a span."""
-        info = spec.step
-        encode = spec.codec.encode
         if spec.kind == "derive":
             return self._derive(spec, args)
         frame = Frame(self, self._next(), spec.name, self._seed, time.time_ns())
-        return await self._span(frame, info, args, {}, encode, spec.index, 0, None)
+        return self._span(frame, spec.step, args, {}, spec.codec.encode, spec.index, 0, None)
 
-    def _derive(self, spec: NodeSpec, args: tuple[Any, ...]) -> Any:
+    async def _derive(self, spec: NodeSpec, args: tuple[Any, ...]) -> Any:
         frame = Frame(self, self._next(), spec.name, self._seed, time.time_ns())
         start = self.now()
         try:
@@ -181,12 +182,24 @@ class Recorder:
         before = [codec.encode_with_sets(arg) for arg in args] if self._check else None
         start = self.now()
         try:
-            value = await run_step(info, args, kwargs, frame, waits=True)
+            if info.policy.plain:  # as `run_step` does, without a coroutine around the step's own
+                token = SCOPE.set(Scope(frame))
+                try:
+                    made = info.run(*args, **kwargs)
+                    value = await made if info.is_async else made
+                finally:
+                    SCOPE.reset(token)
+            else:
+                value = await run_step(info, args, kwargs, frame, waits=True)
+            if frame.streams is not None:
+                await close_all(frame.streams)
         except BaseException as error:
+            if frame.streams is not None:
+                await close_all(frame.streams)
             completion = parent.complete() if parent is not None else 0
             self._write_span(frame, info, index, intent, start, failure.status_of(error), None, error, completion)
             raise
-        data = self.encode(value, encode)
+        data = encode(self._redact(value))
         if before is not None:
             self._check_span(frame, info, args, before, data)
         completion = parent.complete() if parent is not None else 0
@@ -222,15 +235,16 @@ class Recorder:
         attempts = None
         if tries is not None and len(tries) > 1:
             attempts = [(began - self._t0, took, how, why) for began, took, how, why in tries]
-        if data is not None and codec.is_opaque(data):
+        if data is not None and data[0] >= codec.EXTENSION_HEAD and codec.is_opaque(data):
             frame.find(f"output was stored as a stand-in: {codec.decode_any(data)}")
         self._append(
             _SPAN,
             frame.record,
             (
-                index, intent, ids.new_span_id(), start, self.now() - start, status, data,
-                None if error is None else failure.describe(error), attempts, clean(frame.attributes), frame.draws,
-                clean(frame.log), frame.findings, info.fingerprint.digest, completion, frame.wall,
+                index, intent, ids.new_span_id(), start, time.perf_counter_ns() - self._t0 - start, status, data,
+                None if error is None else failure.describe(error), attempts,
+                None if frame.attributes is None else clean(frame.attributes), frame.draws,
+                None if frame.log is None else clean(frame.log), frame.findings, info.fingerprint.digest, completion, frame.wall,
             ),
         )  # fmt: skip
 
@@ -266,7 +280,7 @@ class Recorder:
 
     def _begin_step(self, scope: Scope, call: Bound) -> tuple[Frame, int]:
         frame, info = scope.frame, call.info
-        request = self.encode(call.arguments(), codec.encode_with_sets)
+        request = info.encode_request(self._redact(call.arguments()))
         name = call.name
         nth = frame.nth(scope.lane, name)
         intent = self._next()
@@ -274,8 +288,8 @@ class Recorder:
             _INTENT,
             intent,
             (
-                frame.record, 1, name, frame.attempt, scope.lane, frame.start(), nth, self.now(), request, 0,
-                info.fingerprint.digest,
+                frame.record, 1, name, frame.attempt, scope.lane, frame.start(), nth,
+                time.perf_counter_ns() - self._t0, request, 0, info.fingerprint.digest,
             ),
         )  # fmt: skip
         address = call_address(frame.address, frame.attempt if frame.attempt > 1 else None, name, scope.lane, nth)
@@ -283,14 +297,18 @@ class Recorder:
 
     async def effect(self, scope: Scope, call: EffectCall) -> Any:
         intent, inner = self._begin_effect(scope, call)
-        if call.effect.side_effect:
+        effect = call.effect
+        if effect.side_effect:
             await self.synced()
+        token = SCOPE.set(inner)
         try:
-            value = await invoke(inner, call)
+            value = await effect.fn(*call.args, **call.kwargs)
         except BaseException as error:
-            self._end_effect(scope, call, intent, inner, error=error)
+            self._fail_effect(scope, intent, inner, error)
             raise
-        self._end_effect(scope, call, intent, inner, value)
+        finally:
+            SCOPE.reset(token)
+        self._end_effect(scope, effect, intent, inner, value)
         return value
 
     def effect_sync(self, scope: Scope, call: EffectCall) -> Any:
@@ -300,54 +318,67 @@ class Recorder:
         try:
             value = invoke_sync(inner, call)
         except BaseException as error:
-            self._end_effect(scope, call, intent, inner, error=error)
+            self._fail_effect(scope, intent, inner, error)
             raise
-        self._end_effect(scope, call, intent, inner, value)
+        self._end_effect(scope, call.effect, intent, inner, value)
         return value
 
-    def _begin_effect(self, scope: Scope, call: EffectCall) -> tuple[int, Scope]:
-        frame, effect = scope.frame, call.effect
-        request = self.encode(call.arguments(), codec.encode_request)
-        nth = frame.nth(scope.lane, effect.name)
+    def _begin_effect(self, scope: Scope, call: EffectCall) -> tuple[int, EffectScope]:
+        frame, effect, lane = scope.frame, call.effect, scope.lane
+        request = codec.encode_request(self._redact(call.arguments()))
+        name = effect.name
+        nth = frame.nth(lane, name)
+        frame.starts = start = frame.starts + 1
         intent = self._next()
-        flags = SIDE_EFFECT * effect.side_effect | IDEMPOTENT * effect.idempotent
         self._append(
             _INTENT,
             intent,
             (
-                frame.record, 0, effect.name, frame.attempt, scope.lane, frame.start(), nth, self.now(), request,
-                flags, b"",
+                frame.record, 0, name, frame.attempt, lane, start, nth, time.perf_counter_ns() - self._t0,
+                request, effect.flags, b"",
             ),
         )  # fmt: skip
-        address = call_address(frame.address, frame.attempt if frame.attempt > 1 else None, effect.name, scope.lane, nth)
-        return intent, effect_scope(frame, address)
+        return intent, EffectScope(RAW, scope, name, nth)
 
-    def _end_effect(
-        self,
-        scope: Scope,
-        call: EffectCall,
-        intent: int,
-        inner: Scope,
-        value: Any = None,
-        error: BaseException | None = None,
-    ) -> None:
-        status, described, data, findings = 0, None, None, None
-        if error is not None:
-            status, described = failure.status_of(error), failure.describe(error)
-        else:
-            data = self.encode(value, call.effect.codec.encode)
-            if codec.is_opaque(data):
-                findings = ["the answer was stored as a stand-in: it cannot be replayed"]
-            elif self._check and not _is_lossless(call, data):
-                findings = ["the answer does not decode to its declared type"]
-        self._append(
-            _OUTCOME,
-            self._next(),
-            (
-                intent, scope.frame.complete(), self.now(), status, data, described,
-                clean(inner.frame.attributes), findings,
-            ),
-        )  # fmt: skip
+    def _end_effect(self, scope: Scope, effect: Effect, intent: int, inner: EffectScope, value: Any) -> None:
+        data = effect.codec.encode(self._redact(value))
+        findings = None
+        if data[0] >= codec.EXTENSION_HEAD and codec.is_opaque(data):
+            findings = ["the answer was stored as a stand-in: it cannot be replayed"]
+        elif self._check and not _is_lossless(effect, data):
+            findings = ["the answer does not decode to its declared type"]
+        frame, made = scope.frame, inner.made
+        frame.completions = completion = frame.completions + 1
+        said = None if made is None else clean(made.attributes)
+        now = time.perf_counter_ns() - self._t0
+        self._append(_OUTCOME, self._next(), (intent, completion, now, 0, data, None, said, findings))
+
+    def _fail_effect(self, scope: Scope, intent: int, inner: EffectScope, error: BaseException) -> None:
+        status, described, said = failure.status_of(error), failure.describe(error), clean(inner.attributes)
+        completion = scope.frame.complete()
+        self._append(_OUTCOME, self._next(), (intent, completion, self.now(), status, None, described, said, None))
+
+    def stream(self, scope: Scope, call: EffectCall) -> AsyncIterator[Any]:
+        effect = call.effect
+
+        async def begin() -> tuple[EffectScope, Ended]:
+            intent, inner = self._begin_effect(scope, call)
+            if effect.side_effect:
+                await self.synced()
+
+            def ended(status: int, data: bytes, error: BaseException | None) -> None:
+                completion, now = scope.frame.complete(), self.now()
+                lossy = self._check and not lossless(effect.codec, data)
+                findings = ["a chunk does not decode to its declared type"] if lossy else None
+                described = None if error is None else failure.describe(error)
+                said = clean(inner.attributes)
+                self._append(_OUTCOME, self._next(), (intent, completion, now, status, data, described, said, findings))
+
+            return inner, ended
+
+        made = LiveStream(call, begin, lambda chunk: effect.codec.encode(self._redact(chunk)))
+        scope.frame.reads(made)
+        return made
 
     def draw(self, scope: Scope, kind: str) -> Any:
         frame = scope.frame
@@ -380,9 +411,9 @@ async def wait_for(barrier: Callable[[], Future[None]]) -> bool:
     return future.exception() is None
 
 
-def _is_lossless(call: EffectCall, data: bytes) -> bool:
+def _is_lossless(effect: Effect, data: bytes) -> bool:
     try:
-        return call.effect.codec.lossless(data)
+        return effect.codec.lossless(data)
     except Exception:
         return False
 

@@ -10,7 +10,8 @@ from typing import Any
 import attrs
 import msgspec
 
-from runtime import failure
+from runtime import failure, streams
+from runtime.effects import STREAM
 from runtime.failure import STATUS
 from runtime.scope import call_address
 from storage import codec, digest
@@ -29,9 +30,9 @@ class Result:
     """What a span or a call ended in."""
 
     status: str
-    """ok, error, cancelled, timeout or blocked."""
+    """ok, error, cancelled, timeout or blocked; cut for a stream that was not read to its end."""
     data: bytes | None
-    """The encoded value, where status is ok."""
+    """The encoded value, where status is ok; a stream's chunks whatever it ended in."""
     digest: bytes
     """Keyed; equal exactly where outcomes are equal."""
     error: Error | None = None
@@ -49,6 +50,8 @@ class Result:
     @property
     def text(self) -> str:
         """One line for people."""
+        if self.status == "cut":
+            return f"cut after {len(self.value[0])} chunks"
         if self.error is not None:
             return f"{self.error.type.split(':')[-1]}: {self.error.message}"
         return brief(self.value) if self.ok else self.status
@@ -61,6 +64,12 @@ def result_of(mac: digest.Mac, status: int, data: bytes | None, error: Error | N
         return Result("ok", data, mac("value", data))
     told = None if error is None else [error.type, error.message, error.args, error.data]
     return Result(STATUS[status], None, mac("value", msgspec.msgpack.encode([status, told])), error)
+
+
+def stream_result(mac: digest.Mac, status: int, data: bytes, error: Error | None) -> Result:
+    """A stream's result. Its digest is of the chunks and the end, not of when they came."""
+    told = None if error is None else [error.type, error.message, error.args, error.data]
+    return Result(STATUS[status], data, mac("value", msgspec.msgpack.encode([status, told, streams.unpack(data)[0]])), error)
 
 
 @attrs.define(eq=False)
@@ -378,11 +387,16 @@ class _Loader:
         if outcome is None:
             return Call(intent, number, address, request, key, None, 0, None, {}, intent.time, 0)
         return Call(
-            intent, number, address, request, key, self._result(outcome), outcome.completion, None,
+            intent, number, address, request, key, self._result(intent, outcome), outcome.completion, None,
             dict(outcome.attributes or {}), intent.time, outcome.time - intent.time,
         )  # fmt: skip
 
-    def _result(self, outcome: Outcome) -> Result:
+    def _result(self, intent: Intent, outcome: Outcome) -> Result:
+        if intent.flags & STREAM:
+            chunks = self._value(outcome.value)
+            if codec.is_opaque(chunks):  # they are gone
+                return result_of(self._mac, failure.OK, chunks, None)
+            return stream_result(self._mac, outcome.status, chunks, outcome.error)
         data = self._value(outcome.value) if outcome.status == failure.OK else None
         return result_of(self._mac, outcome.status, data, outcome.error)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-from collections import Counter
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +10,7 @@ if TYPE_CHECKING:
     import anyio
 
     from runtime.oracle import Oracle
+    from runtime.streams import Stream
 
 UNKNOWN_LANE = "?"
 
@@ -20,7 +20,7 @@ class Frame:
 
     __slots__ = (
         "address", "attempt", "attempts", "attributes", "calls", "completions", "draws", "findings", "log", "oracle",
-        "record", "seed", "starts", "timeout", "wall",
+        "record", "seed", "starts", "streams", "timeout", "wall",
     )  # fmt: skip
 
     def __init__(self, oracle: Oracle, record: int, address: str, seed: bytes, wall: int) -> None:
@@ -29,11 +29,13 @@ class Frame:
         self.attempts: list[tuple[int, int, int, Any]] | None = None
         self.starts = 0
         self.completions = 0
-        self.calls: Counter[tuple[str, str]] | None = None
+        self.calls: dict[tuple[str, str], int] | None = None
         self.attributes: dict[str, Any] | None = None
         self.log: list[Any] | None = None
         self.findings: list[str] | None = None
         self.draws: dict[str, list[tuple[str, Any]]] | None = None
+        self.streams: list[Stream] | None = None
+        """That its code has begun to read."""
         self.timeout: anyio.CancelScope | None = None
         """Of the attempt that runs, where the step declares one."""
 
@@ -44,10 +46,12 @@ class Frame:
 
     def nth(self, lane: str, name: str) -> int:
         """Count a call: 1 for the first of its name in its lane."""
-        if self.calls is None:
-            self.calls = Counter()
-        self.calls[lane, name] += 1
-        return self.calls[lane, name]
+        calls = self.calls
+        if calls is None:
+            self.calls = {(lane, name): 1}
+            return 1
+        count = calls[lane, name] = calls.get((lane, name), 0) + 1
+        return count
 
     def start(self) -> int:
         """The start number of a call."""
@@ -58,6 +62,12 @@ class Frame:
         """The completion number of a call."""
         self.completions += 1
         return self.completions
+
+    def reads(self, stream: Stream) -> None:
+        """Close this stream when the span ends, unless it has ended before."""
+        if self.streams is None:
+            self.streams = []
+        self.streams.append(stream)
 
     def find(self, text: str) -> None:
         """Note a finding on the span."""
@@ -83,6 +93,43 @@ class Scope:
             return Scope(self.frame, UNKNOWN_LANE)
         self.spawned += 1
         return Scope(self.frame, f"{self.lane}.{self.spawned}" if self.lane else str(self.spawned))
+
+
+class EffectScope(Scope):
+    """The scope of an effect's body. Few bodies ask who runs them, so their frame is made when one does.
+
+    Args:
+        oracle: of what the body calls.
+        caller: where the effect was called.
+        name: of the effect.
+        nth: which call of that name in its lane.
+        address: where that is known already.
+    """
+
+    __slots__ = ("_address", "_caller", "_name", "_nth", "_oracle", "made")
+
+    made: Frame | None
+    """The body's frame, where it was asked for."""
+
+    def __init__(self, oracle: Oracle, caller: Scope, name: str, nth: int, address: str | None = None) -> None:
+        self.lane, self.spawned, self.generators = "", 0, None
+        self._oracle, self._caller, self._name, self._nth, self._address = oracle, caller, name, nth, address
+        self.made = None
+
+    def __getattr__(self, name: str) -> Frame:
+        # Asked for what its slot does not hold yet: Python looks here only then.
+        if name != "frame":
+            raise AttributeError(name)
+        caller = self._caller.frame
+        attempt = caller.attempt if caller.attempt > 1 else None
+        address = self._address or call_address(caller.address, attempt, self._name, self._caller.lane, self._nth)
+        self.frame = self.made = Frame(self._oracle, 0, address, caller.seed, caller.wall)
+        return self.made
+
+    @property
+    def attributes(self) -> dict[str, Any] | None:
+        """What the body set on its span."""
+        return None if self.made is None else self.made.attributes
 
 
 SCOPE: ContextVar[Scope | None] = ContextVar("kitchenlog_scope", default=None)

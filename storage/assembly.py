@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from storage import codec
 from storage.digest import Mac
-from storage.frames import LEFT_OUT, MAX_BODY_BYTES, PERSONAL, pack_frame_header
+from storage.frames import FRAME_HEADER_BYTES, LEFT_OUT, MAX_BODY_BYTES, PERSONAL, pack_frame_header
 from storage.ids import NO_TRACE
 from storage.records import (
     ENVIRONMENT_FIELD,
@@ -36,11 +36,15 @@ class Assembler:
         shared: values of the agent and not of a trace, by digest. Others add to it.
     """
 
-    __slots__ = ("_in_file", "_mac", "_shared")
+    __slots__ = ("_in_file", "_mac", "_shared", "size")
+
+    size: int
+    """Bytes assembled since this was last set to 0."""
 
     def __init__(self, mac: Mac, shared: dict[bytes, bytes]) -> None:
         self._mac = mac
         self._shared = shared
+        self.size = 0
         self._in_file: set[bytes] = set()
 
     def begin_file(self) -> None:
@@ -75,12 +79,17 @@ class Assembler:
             self._add_shared(out, fields[MANIFEST_FIELD])
             self._add_shared(out, fields[ENVIRONMENT_FIELD])
         out += (head, body)
+        self.size += len(body) + FRAME_HEADER_BYTES
         if kind == _END:
             sink.ended = True
+            sink.latest = None
         return count
 
     def _add_value(self, out: list[bytes], sink: Sink, value: bytes) -> tuple[int, int]:
         """(record id of the value, frames added)."""
+        latest = sink.latest
+        if latest is not None and latest[0] == value:
+            return latest[1], 0
         digest = self._mac("value", value)
         known = sink.values.get(digest)
         if known is not None:
@@ -95,7 +104,9 @@ class Assembler:
         else:
             body = digest + value
         out += (pack_frame_header(_VALUE, flags, record, sink.trace_id, body), body)
+        self.size += len(body) + FRAME_HEADER_BYTES
         sink.values[digest] = record
+        sink.latest = (value, record)
         return record, 1
 
     def _add_shared(self, out: list[bytes], digest: bytes) -> None:

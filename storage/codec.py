@@ -25,6 +25,8 @@ from storage.values import Erased, Opaque, Redacted, StandIn, Vector, vector_of_
 MAX_VALUE_BYTES: Final = 64 * 1024 * 1024
 """Values above this are not stored, only their size and digest."""
 _OPAQUE_TEXT: Final = 2000
+EXTENSION_HEAD: Final = 0xC7
+"""No first byte below this begins an extension: what is told from it needs no further look."""
 _VECTOR, _OPAQUE, _REDACTED, _ERASED = 1, 2, 3, 4
 _STAND_INS: Final[dict[type, int]] = {Opaque: _OPAQUE, Redacted: _REDACTED, Erased: _ERASED}
 
@@ -303,7 +305,7 @@ def decode_any(data: bytes) -> Any:
 
 def is_opaque(data: bytes) -> bool:
     """Whether a whole value was stored as an `Opaque`, as `encode` does with what it cannot take. A look at the head."""
-    return 0xC7 <= data[0] <= 0xD8 and _STAND_IN_HEAD.match(data) is not None
+    return EXTENSION_HEAD <= data[0] <= 0xD8 and _STAND_IN_HEAD.match(data) is not None
 
 
 def holds_opaque(data: bytes) -> StandIn | None:

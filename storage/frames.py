@@ -26,8 +26,8 @@ LEFT_OUT: Final = 2
 _MAGIC: Final = b"KTCHNLOG"
 _FILE: Final = struct.Struct("<8sHHI16s8sQ16s")
 _FRAME: Final = struct.Struct("<BBHIII16s")
-_FIRST: Final = struct.Struct("<BBHI")
-_LAST: Final = struct.Struct("<I16s")
+_CHECKED: Final = struct.Struct("<BBHII16s")
+"""A frame's header without its checksum: what is checked, with the body behind it."""
 _RECORD_VERSION: Final = 1
 # Kind, version, flags: what may begin a frame, to find the next one after damage.
 _CANDIDATE: Final = re.compile(rb"(?=[\x01-\x1f]\x01[\x00-\x03]\x00)", re.DOTALL)
@@ -91,10 +91,9 @@ def unpack_file_header(data: bytes) -> FileHeader | None:
 
 def pack_frame_header(kind: int, flags: int, record: int, trace: bytes, body: bytes) -> bytes:
     """The 32 bytes before a body."""
-    first = _FIRST.pack(kind, _RECORD_VERSION, flags, len(body))
-    last = _LAST.pack(record, trace)
-    check = zlib.crc32(body, zlib.crc32(last, zlib.crc32(first)))
-    return b"".join((first, check.to_bytes(4, "little"), last))
+    length = len(body)
+    check = zlib.crc32(body, zlib.crc32(_CHECKED.pack(kind, _RECORD_VERSION, flags, length, record, trace)))
+    return _FRAME.pack(kind, _RECORD_VERSION, flags, length, check, record, trace)
 
 
 def body_length(head: bytes) -> int:

@@ -23,6 +23,7 @@ _generator = random.Random(os.urandom(32))
 
 
 _pool: list[bytes] = []
+_spans: list[bytes] = []
 
 
 def random_bytes(count: int) -> bytes:
@@ -37,6 +38,7 @@ def random_bytes(count: int) -> bytes:
 
 def _reseed() -> None:
     _pool.clear()
+    _spans.clear()
     _generator.seed(os.urandom(32))
 
 
@@ -51,7 +53,12 @@ def new_trace_id() -> bytes:
 
 def new_span_id() -> bytes:
     """8 random bytes, not all zero."""
-    return (_generator.getrandbits(64) or 1).to_bytes(8, "big")
+    while True:
+        try:
+            return _spans.pop()
+        except IndexError:
+            drawn = _generator.randbytes(8 * 512)
+            _spans.extend(one for at in range(0, len(drawn), 8) if any(one := drawn[at : at + 8]))
 
 
 def trace_seconds(trace_id: bytes) -> int:

@@ -116,10 +116,12 @@ class Log:
                         self._refuse(sink)
                         return
                     self._large += large
-            elif (len(queue) << _RECORD_SHIFT) + self._large > self._limit:
-                self._refuse(sink)
-                return
-            queue.append((sink, kind, record_id, fields))
+            else:
+                large = 0
+                if (len(queue) << _RECORD_SHIFT) + self._large > self._limit:
+                    self._refuse(sink)
+                    return
+            queue.append((sink, kind, record_id, fields, large))
         except Exception:
             self._refuse(sink)
             return

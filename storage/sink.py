@@ -15,7 +15,7 @@ class Sink:
         first: the first record id.
     """
 
-    __slots__ = ("ended", "lost", "next_id", "personal", "trace_id", "values", "writer", "written")
+    __slots__ = ("ended", "latest", "lost", "next_id", "personal", "trace_id", "values", "writer", "written")
 
     trace_id: bytes
     next_id: Callable[[], int]
@@ -27,6 +27,8 @@ class Sink:
     """Whether its values belong to a subject."""
     values: dict[bytes, int]
     """Digest of each value written -> its record id. The writer's own."""
+    latest: tuple[bytes, int] | None
+    """The value written last and its record id: a step often returns what its effect gave. The writer's own."""
     ended: bool
     """Whether its end was written. The writer's own."""
 
@@ -37,3 +39,9 @@ class Sink:
         self.lost = self.written = 0
         self.personal = self.ended = False
         self.values = {}
+        self.latest = None
+
+    def forget(self) -> None:
+        """One of the values written may be gone: the next use writes it again."""
+        self.values.clear()
+        self.latest = None

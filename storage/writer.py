@@ -9,13 +9,13 @@ from collections import deque
 from typing import Any, Final
 
 from storage import frames
-from storage.assembly import INLINE_BYTES, REF_AT, Assembler
+from storage.assembly import Assembler
 from storage.digest import Mac
 from storage.disk import Disk, LogFile
 from storage.sink import Sink
 
-Entry = tuple[Sink, int, int, tuple[Any, ...]]
-"""(trace, kind, record id, fields)."""
+Entry = tuple[Sink, int, int, tuple[Any, ...], int]
+"""(trace, kind, record id, fields, bytes it takes of the queue's limit beyond what every record is counted for)."""
 
 FILE_BYTES: Final = 8 * 1024 * 1024
 SYNC_SECONDS: Final = 0.050
@@ -24,14 +24,8 @@ _BATCH_BYTES: Final = 1024 * 1024
 COUNTED_BYTES: Final = 32 * 1024 * 1024
 # Encoding holds the interpreter lock. Letting go now and then keeps a waiting event loop from stalling for a
 # whole switch interval; sleeping for no time at all would take the lock back before the other thread wakes.
-_TURN_RECORDS: Final = 32
+_TURN_RECORDS: Final = 64
 _TURN_SECONDS: Final = 1e-5
-
-
-def large_bytes(kind: int, fields: tuple[Any, ...]) -> int:
-    """How much of the queue's limit a record takes beyond what every record is counted for."""
-    value = fields[REF_AT[kind]]
-    return min(len(value), COUNTED_BYTES) if value is not None and len(value) >= INLINE_BYTES else 0
 
 
 class Writer:
@@ -66,25 +60,25 @@ class Writer:
     def batch(self, queue: deque[Entry], limit: int) -> int:
         """Write up to `limit` records as one batch and say how many were taken. Never raises."""
         ready = self._ready()
+        assembler = self._assembler
         out: list[bytes] = []
         marks: list[tuple[Sink, int]] = []
-        taken = size = done = 0
-        while taken < limit and size < _BATCH_BYTES:
+        taken = 0
+        assembler.size = 0
+        while taken < limit and assembler.size < _BATCH_BYTES:
             try:
-                sink, kind, record, fields = queue.popleft()
+                sink, kind, record, fields, large = queue.popleft()
             except IndexError:  # closing took the rest away
                 break
             taken += 1
             self.taken += 1
-            self.large += large_bytes(kind, fields)
+            self.large += large
             count = self._assemble(out, sink, kind, record, fields) if ready else None
             if count is None:
                 self._lose([(sink, 0)])
                 continue
             sink.written += count
             marks.append((sink, count))
-            size += sum(map(len, out[done:]))
-            done = len(out)
             if not taken % _TURN_RECORDS:
                 time.sleep(_TURN_SECONDS)
         if out:
@@ -92,12 +86,11 @@ class Writer:
         return taken or limit  # an empty queue has nothing more to give
 
     def _assemble(self, out: list[bytes], sink: Sink, kind: int, record: int, fields: tuple[Any, ...]) -> int | None:
-        if sink.writer != self.id:
-            # A run that was going when the process forked: its parent goes on numbering the same records.
-            self.failure = RuntimeError("the trace was begun before this process was forked")
-            return None
         before = len(out)
         try:
+            if sink.writer != self.id:
+                # A run that was going when the process forked: its parent goes on numbering the same records.
+                raise RuntimeError("the trace was begun before this process was forked")
             return self._assembler.add(out, sink, kind, record, fields)
         except Exception as error:
             self.failure = error
@@ -155,7 +148,7 @@ class Writer:
         for sink, count in marks:
             sink.lost += 1
             sink.written -= count
-            sink.values.clear()  # one of them may be gone: the next use writes it again
+            sink.forget()
 
     def close(self) -> None:
         """Leave the file."""

@@ -21,7 +21,8 @@ import attrs
 import pytest
 
 from runtime import effect, step
-from runtime.fingerprint import Unfingerprintable, code_fingerprint, config_digest, step_fingerprint
+from runtime.fingerprint import code_fingerprint, config_digest, step_fingerprint
+from runtime.fingerprint.traversal import Unfingerprintable
 
 Load = Callable[..., types.ModuleType]
 

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import collections
+import dataclasses
 import enum
+import sys
+import types
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Generic, Literal, Protocol, TypedDict, TypeVar
 
@@ -320,6 +323,137 @@ def test_fields_may_be_keyword_only() -> None:
     made = Graph("shop", str)
 
     assert made.build(Result, one=made.input.value).result_type is Result
+
+
+class Ticket(msgspec.Struct, frozen=True):
+    text: str
+    docs: Sequence[Doc] = ()
+
+
+@attrs.frozen
+class TicketOfAttrs:
+    _text: str
+    docs: Sequence[Doc] = ()
+
+
+@dataclasses.dataclass(frozen=True)
+class TicketOfDataclass:
+    text: str
+    docs: Sequence[Doc] = ()
+
+
+@pytest.mark.parametrize("kind", [Ticket, TicketOfAttrs, TicketOfDataclass])
+@pytest.mark.parametrize("how", ["add", "derive"])
+def test_the_edges_of_a_class_fit_its_fields(kind: Any, how: str) -> None:
+    made = untyped()
+    found = made.add(find, made.input)
+    declare = getattr(made, how)
+
+    assert made.build(declare(kind, made.input, found, name="right")).result_type is kind
+    with pytest.raises(BuildError, match=r"step first: its parameter text is str, and find gives list\[.*Ranked\]"):
+        declare(kind, found, name="first")
+    with pytest.raises(BuildError, match=r"step ticket\w*: its parameter docs is .*Sequence\[.*Doc\], and input gives str"):
+        declare(kind, made.input, made.input)
+    with pytest.raises(BuildError, match=r"gets 0 inputs and needs 1: text missing"):
+        declare(kind)
+
+
+def test_a_class_as_glue_makes_its_value(kitchen: runtime.Runtime) -> None:
+    made = Graph("shop", str)
+    run = kitchen.run(made.build(made.derive(Ticket, made.input, made.add(find, made.input))), "q")
+
+    assert run.output == Ticket("q", [Ranked("q", 1.0)] * 3)
+    assert kitchen.replay(run.trace_id).certificate.proved
+
+
+@pytest.mark.parametrize("how", ["add", "derive"])
+def test_keyword_only_fields_have_no_place_for_an_edge(how: str) -> None:
+    class Result(msgspec.Struct, kw_only=True):
+        one: str
+
+    made = untyped()
+    with pytest.raises(BuildError, match="step result: one is keyword-only and has no default; edges are positional"):
+        getattr(made, how)(Result, made.input)
+
+
+def whole(text: str) -> int:
+    return len(text)
+
+
+def test_what_a_constructor_takes_is_not_always_its_field() -> None:
+    @attrs.frozen
+    class Converted:
+        size: int = attrs.field(converter=whole)
+
+    @dataclasses.dataclass
+    class Seeded:
+        seed: dataclasses.InitVar[int]
+
+    made = untyped()
+
+    assert made.derive(Converted, made.input).name == "converted"
+    assert made.build(Converted, size=made.input.value).result_type is Converted
+    with pytest.raises(BuildError, match="step seeded: its parameter seed is int, and input gives str"):
+        made.derive(Seeded, made.input)
+
+
+def test_inherited_fields_are_of_the_module_of_their_class(monkeypatch: pytest.MonkeyPatch) -> None:
+    base = types.ModuleType("shop_base")
+    monkeypatch.setitem(sys.modules, "shop_base", base)
+    source = """
+from __future__ import annotations
+import attrs, dataclasses, msgspec
+Amount = int
+def count(text: Text) -> int: return len(text)
+Text = str
+@attrs.frozen
+class Attrs:
+    amount: Amount
+    size: Amount = attrs.field(converter=count, default="")
+@dataclasses.dataclass
+class Data: amount: Amount
+class Struct(msgspec.Struct): amount: Amount
+"""
+    exec(source, vars(base))  # noqa: S102 - as an import would
+
+    @attrs.frozen
+    class OfAttrs(base.Attrs):  # type: ignore[misc, name-defined]
+        pass
+
+    @dataclasses.dataclass
+    class OfData(base.Data):  # type: ignore[misc, name-defined]
+        pass
+
+    class OfStruct(base.Struct):  # type: ignore[misc, name-defined]
+        pass
+
+    for kind in (OfAttrs, OfData, OfStruct):
+        made = untyped()
+        amount = made.add(count, made.input)
+        assert made.build(made.derive(kind, amount)).result_type is kind
+        with pytest.raises(BuildError, match="its parameter amount is int, and input gives str"):
+            made.derive(kind, made.input)
+    made = untyped()
+    converted = made.derive(OfAttrs, made.add(count, made.input), made.input)  # which a converter takes
+    assert made.build(converted).result_type is OfAttrs
+
+
+def test_a_field_of_a_type_that_cannot_be_found_is_named() -> None:
+    class Lost(msgspec.Struct):
+        one: Nowhere  # type: ignore[name-defined]  # noqa: F821 # pyright: ignore[reportUndefinedVariable]
+
+    made = untyped()
+    with pytest.raises(BuildError, match=r"step lost: an annotation cannot be resolved: .*Nowhere"):
+        made.derive(Lost, made.input)
+
+
+def test_a_result_is_made_of_the_graphs_own_nodes() -> None:
+    other = untyped()
+    far = [other.add(shout, other.input, name=f"shout_{number}") for number in range(3)][-1]
+    made = untyped()
+
+    with pytest.raises(BuildError, match=r"node shout_2 belongs to graph shop\.turn"):
+        made.build(Pair, one=made.input.value, two=far.value)
 
 
 def test_what_distinguishes_agents() -> None:
