@@ -294,6 +294,7 @@ def _again(done: Any, swap: tuple[str, ...], override: tuple[str, ...], agent: s
     parts += [f"--swap {one}" for one in swap]
     parts += [f"--override '{one}'" for one in override]
     parts += [f"--live {one}" for one in done.next_live]
+    parts += [f"--budget {done.next_budget:g}"] if done.next_budget is not None else []
     parts += [f"--agent {agent}"] if agent else []
     return " ".join(parts)
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
 import attrs
 
 from replay.difference import ABSENT, Change, changes
+from runtime.effects import SIDE_EFFECT
 from runtime.recording import Call, plain
 from storage import codec
 
@@ -27,6 +29,8 @@ class Blocked:
     """From the nearest recorded request to this one."""
     side_effect: bool
     reason: str
+    needs_usd: float | None = None
+    """Where a budget is set: the one that reaches this call, infinite where its cost is not known."""
 
     def to_json(self) -> dict[str, Any]:
         """As JSON data."""
@@ -51,18 +55,17 @@ class Blocked:
         if self.nearest is not None:
             lines.append(f"    nearest recorded request: {self.nearest}")
         lines += [f"    {field}" for field in self.fields]
+        if self.needs_usd == math.inf:
+            lines.append("    no recorded call tells its cost, so no budget can cover it")
         if self.side_effect:
             lines.append('    it changes something outside: never part of live="needed", name it to repeat it')
         return "\n".join(lines)
 
 
-def blocked_call(asked: Asked, near: Call | None, budget_usd: float | None) -> Blocked:
+def blocked_call(asked: Asked, near: Call | None, needs_usd: float | None) -> Blocked:
     """What is told of a call without an answer."""
     request = codec.decode_any(asked.request)
-    reason = "the recording holds no answer to this request"
-    if asked.held:
-        reason = asked.held
-    elif budget_usd is not None and near is not None:
-        reason = f"the recording holds no answer, and the budget of ${budget_usd:g} does not reach"
+    reason = asked.held or "the recording holds no answer to this request"
     fields = () if near is None else tuple(changes(codec.decode_any(near.request), request))
-    return Blocked(asked.address, request, None if near is None else near.address, fields, bool(asked.flags & 1), reason)
+    nearest = None if near is None else near.address
+    return Blocked(asked.address, request, nearest, fields, bool(asked.flags & SIDE_EFFECT), reason, needs_usd)

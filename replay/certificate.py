@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterator
 from typing import Any, Final
 
 import attrs
@@ -54,6 +55,15 @@ class Certificate:
         """How many addresses have each status."""
         found = Counter(entry.status for entry in self.entries)
         return {status: found[status] for status in STATUSES if found[status]}
+
+    def __iter__(self) -> Iterator[Entry]:
+        return iter(self.entries)
+
+    def __len__(self) -> int:
+        return len(self.entries)
+
+    def __contains__(self, address: object) -> bool:
+        return any(entry.address == address for entry in self.entries)
 
     def __getitem__(self, address: str) -> Entry:
         for entry in self.entries:

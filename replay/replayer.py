@@ -8,6 +8,7 @@ everything below off. Where a trace is verified, spans that stand run too, each 
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -181,7 +182,7 @@ class Replayer:
             return self._derive(spec, span, given, same=same)
 
         def decode() -> tuple[Any, ...]:
-            return tuple([take(result.data or b"\xc0") for result, take in given])
+            return tuple([_take(take, result.data or b"\xc0") for result, take in given])
 
         return await self._evaluate(spec.name, spec.step, span, span, decode, {}, spec.codec, same=same)
 
@@ -305,7 +306,9 @@ class Replayer:
         answers = self._answers(self, span, verify=True)
         result = await self._execute(address, info, answers, decode, kwargs, wanted, sync=sync)
         self._certify(address, span, answers, result)
-        self.results[address] = span.result
+        # Equal outcomes: the new one also has the content, where the recorded one was left out.
+        stands = result if result.digest == span.result.digest else span.result
+        self.results[address] = stands
         changed = False
         for call in span.nested:
             callee = self.callees.get(call.address)
@@ -313,9 +316,7 @@ class Replayer:
                 continue
             outcome = await self._nested_again(call, call.span, callee)
             changed = changed or outcome.digest != call.span.result.digest
-        if not changed:
-            return span.result
-        return None
+        return None if changed else stands
 
     def _reuse(self, address: str, span: Span, reason: str) -> Result:
         self._enter_all(span, "reused", reason)
@@ -331,7 +332,7 @@ class Replayer:
 
         def decode() -> tuple[Any, ...]:
             given = msgspec.msgpack.decode(call.request, type=dict[str, msgspec.Raw])
-            return tuple([shown.input_codec(name).decode(bytes(raw)) for name, raw in given.items()])
+            return tuple([_take(shown.input_codec(name).decode, bytes(raw)) for name, raw in given.items()])
 
         sync = not callee.is_async
         return await self._evaluate(call.address, callee, span, span, decode, {}, callee.codec, same=True, sync=sync)
@@ -443,6 +444,8 @@ class Replayer:
             raise
         except codec.TypeChanged as error:
             answers.refusals.append(("unreplayable", f"type changed: {error}"))
+        except _NoInput as error:
+            answers.refusals.append(("unreplayable", str(error)))
         except BaseException as error:
             if frame.streams is not None:
                 await close_all(frame.streams)
@@ -464,7 +467,7 @@ class Replayer:
             if call.record not in answers.used and call.result is not None and call.result.status != "cancelled"
         ]
         for call in span.calls:
-            if call.is_effect:
+            if call.is_effect or call.record not in answers.used:
                 moved = call.address in self.moved
                 self._enter_call(call, "moved" if moved else "reused" if call.record in answers.used else "dropped")
         if answers.refusals:
@@ -477,7 +480,7 @@ class Replayer:
             self._enter(address, "diverged", "step", reason)
         elif unasked:
             self._enter(address, "diverged", "step", f"did not ask {unasked[0].address}, as the recording did")
-        elif span.result.ok and span.result.data is not None and codec.holds_opaque(span.result.data) is not None:
+        elif result.data is not None and codec.holds_opaque(result.data) is not None:
             self._enter(address, "unreplayable", "step", "opaque: its output could not be recorded")
         else:
             self._enter(address, "reproduced", "step")
@@ -541,12 +544,18 @@ class Replayer:
                 return False
         if chosen.budget_usd is None:
             return True
-        near = self.nearest(answers, asked)
+        needs = self._needs_usd(self.nearest(answers, asked))
+        if needs <= chosen.budget_usd:
+            return True
+        asked.held = "its cost is unknown, and a budget is set"
+        if needs < math.inf:
+            asked.held = f"the recording holds no answer, and with it ${needs:g} of ${chosen.budget_usd:g} would be spent"
+        return False
+
+    def _needs_usd(self, near: Call | None) -> float:
+        """What would have been spent with a call like this one; infinite where nothing tells its cost."""
         cost = None if near is None else near.attributes.get(COST)
-        if cost is None:
-            asked.held = "its cost is unknown, and a budget is set"
-            return False
-        return self.spent_usd + float(cost) <= chosen.budget_usd
+        return math.inf if cost is None else self.spent_usd + float(cost)
 
     def _other_version(self, answers: Answers, asked: Asked) -> str:
         """Why a live answer would not be one of what was recorded, or nothing."""
@@ -578,7 +587,19 @@ class Replayer:
     def block(self, answers: Answers, asked: Asked) -> None:
         """Note a call that has no answer."""
         near = self.nearest(answers, asked)
-        self.blocked.append(blocked_call(asked, near, self.request.budget_usd))
+        needs = None if self.request.budget_usd is None else self._needs_usd(near)
+        self.blocked.append(blocked_call(asked, near, needs))
+
+
+class _NoInput(Exception):
+    """A recorded input is a stand-in: the step must not run on it as if it were the value."""
+
+
+def _take(decode: Callable[[bytes], Any], data: bytes) -> Any:
+    stand_in = codec.holds_opaque(data)
+    if stand_in is not None:
+        raise _NoInput(f"opaque: an input of it was not recorded ({stand_in})")
+    return decode(data)
 
 
 def _count_changes(wanted: Any, call: Call) -> int:

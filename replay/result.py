@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -10,7 +11,7 @@ import attrs
 from replay import plan as planning
 from replay.alignment import compare
 from replay.blocked import Blocked
-from replay.certificate import Certificate
+from replay.certificate import NOT_OK, Certificate
 from replay.damage import refuse
 from replay.difference import TraceDiff
 from replay.plan import Plan
@@ -41,7 +42,7 @@ class Replay:
     result: Result | None
     replayer: Replayer
     _call: str
-    """How this replay is called again, for the hint."""
+    """The arguments of `runtime.replay` before `live`, for the hint."""
     trace_id: str = ""
     """Of the replay's own trace; empty where it was not recorded."""
 
@@ -70,7 +71,20 @@ class Replay:
         if not self.blocked:
             return None
         wanted = self.next_live
-        return self._call.replace("LIVE", ', live="needed"' if wanted == ["needed"] else f", live={wanted!r}")
+        options = ', live="needed"' if wanted == ["needed"] else f", live={wanted!r}"
+        budget = self.next_budget
+        if budget is not None:
+            options += f", budget_usd={budget!r}"
+        return f"runtime.replay({self._call}{options})"
+
+    @property
+    def next_budget(self) -> float | None:
+        """The budget that reaches what is blocked, in USD; None where none is set, or none would do."""
+        given = self.replayer.request.budget_usd
+        needs = [one.needs_usd for one in self.blocked if one.needs_usd is not None]
+        if given is None or math.inf in needs:
+            return None
+        return max([given, *[math.ceil(need * 1e6) / 1e6 for need in needs]])
 
     @property
     def next_live(self) -> list[str]:
@@ -82,6 +96,9 @@ class Replay:
 
     def hint(self) -> str:
         """What is blocked, and how to go on."""
+        if not self.blocked:
+            found = [str(one) for one in self.certificate.entries if one.status in NOT_OK]
+            return "\n".join([f"the replay of {self.recording.trace_id[:12]} has no output:", *found])
         lines = [
             f"the replay of {self.recording.trace_id[:12]} reaches {len(self.blocked)} call(s) that the recording cannot answer"
         ]

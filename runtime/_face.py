@@ -30,7 +30,7 @@ from runtime.manifest import describe_agent
 from runtime.recorder import Recorder, clean, root_span, wait_for
 from runtime.recording import Recording
 from runtime.where import parse
-from storage import codec, ids
+from storage import ids
 from storage.log import Log, Sink
 from storage.records import Kind
 from storage.store import LocalStore
@@ -368,13 +368,14 @@ class Runtime:
             UnknownAgent: no agent of the recorded name is known here.
             UnknownAddress: a key of swap, override or live names no span.
         """
+        from replay.hint import as_call
         from replay.result import replay, request_of
         from replay.transcript import write
 
         found = await self.aopen(trace_id)
         chosen = self._agent_of(found, agent)
         request = request_of(found, chosen, swap=swap, override=override, live=live, budget_usd=budget_usd, code=code)
-        call = _call_text(found.trace_id, swap, override, budget_usd, code)
+        call = as_call(found.trace_id, agent=agent, swap=swap, override=override, code=code)
         made = await replay(found, chosen, request, redact=self._redact, call=call)
         made.trace_id = write(made, self._writing(), chosen)
         return made
@@ -423,33 +424,3 @@ def _in_thread(call: Callable[[], R]) -> R:
     if raised:
         raise raised[0]
     return made[0]
-
-
-def _call_text(
-    trace: str,
-    swap: Mapping[str, Any] | None,
-    override: Mapping[str, Any] | None,
-    budget_usd: float | None,
-    code: str,
-) -> str:
-    """The Python call of a replay; LIVE stands where its `live` goes."""
-    parts = [repr(trace)]
-    for option, given in (("swap", swap), ("override", override)):
-        if given:
-            inner = ", ".join(f"{key!r}: {_name_of(value)}" for key, value in given.items())
-            parts.append(f"{option}={{{inner}}}")
-    if code != "current":
-        parts.append(f"code={code!r}")
-    text = f"runtime.replay({', '.join(parts)}LIVE"
-    return text + (f", budget_usd={budget_usd!r})" if budget_usd is not None else ")")
-
-
-def _name_of(value: Any) -> str:
-    name = getattr(value, "__qualname__", None)
-    if isinstance(name, str) and "<" not in name:
-        return name
-    return (
-        type(value).__name__ + "(...)"
-        if callable(value)
-        else recording.brief(codec.decode_any(codec.encode_with_sets(value)), 40)
-    )

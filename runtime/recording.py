@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections import defaultdict
 from collections.abc import Iterator
@@ -344,8 +345,7 @@ class _Loader:
         end = stored.end
         result = None
         if end is not None:
-            data = self._value(end.output) if end.status == 0 else None
-            result = result_of(self._mac, end.status, data, end.error)
+            result = self._settled(end.status, end.output, end.error)
         header = stored.header
         return Recording(
             stored.trace_id.hex(), stored, self._mac, header.agent, header.fingerprint, self._value(header.input),
@@ -360,8 +360,7 @@ class _Loader:
             return codec.encode(Opaque("?", "", str(error)))
 
     def _span(self, address: str, name: str, number: int, record: SpanRecord, kind: str) -> Span:
-        data = self._value(record.output) if record.status == 0 else None
-        span = Span(address, name, record.node, kind, record, result_of(self._mac, record.status, data, record.error))
+        span = Span(address, name, record.node, kind, record, self._settled(record.status, record.output, record.error))
         self._spans[address] = span
         retried = bool(record.attempts)
         for intent_id, intent in self._intents[number]:
@@ -397,8 +396,17 @@ class _Loader:
             if codec.is_opaque(chunks):  # they are gone
                 return result_of(self._mac, failure.OK, chunks, None)
             return stream_result(self._mac, outcome.status, chunks, outcome.error)
-        data = self._value(outcome.value) if outcome.status == failure.OK else None
-        return result_of(self._mac, outcome.status, data, outcome.error)
+        return self._settled(outcome.status, outcome.value, outcome.error)
+
+    def _settled(self, status: int, ref: Ref, error: Error | None) -> Result:
+        if status != failure.OK:
+            return result_of(self._mac, status, None, error)
+        result = result_of(self._mac, status, self._value(ref), None)
+        if result.data is not None and codec.is_opaque(result.data):
+            # The content of a value that was left out is gone, its digest is not: a step may still reproduce it.
+            with contextlib.suppress(StorageError):
+                result.digest = self._stored.digest(ref)
+        return result
 
 
 def static(address: str) -> str:
