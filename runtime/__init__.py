@@ -11,6 +11,7 @@ from runtime.agent import Agent  # noqa: E402 - as above
 from runtime.declaration import Retry, step  # noqa: E402 - as above
 from runtime.default import (  # noqa: E402 - as above
     adiff,
+    afeedback,
     alist,
     aopen,
     aplan,
@@ -18,6 +19,7 @@ from runtime.default import (  # noqa: E402 - as above
     arun,
     configure,
     diff,
+    feedback,
     list,
     open,
     plan,
@@ -72,6 +74,7 @@ __all__ = (
     "UnknownAgent",
     "Vector",
     "adiff",
+    "afeedback",
     "alist",
     "aopen",
     "aplan",
@@ -81,6 +84,7 @@ __all__ = (
     "current",
     "diff",
     "effect",
+    "feedback",
     "is_effect",
     "list",
     "open",

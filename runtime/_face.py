@@ -31,6 +31,7 @@ from runtime.recorder import Recorder, clean, root_span, wait_for
 from runtime.recording import Recording
 from runtime.where import parse
 from storage import ids
+from storage.errors import StoreError
 from storage.log import Log, Sink
 from storage.records import Kind
 from storage.store import LocalStore
@@ -258,6 +259,34 @@ class Runtime:
         if "IPython" in sys.modules and sys.modules["IPython"].get_ipython() is not None:
             return _in_thread(lambda: anyio.run(_awaited, call, backend=self._backend))
         raise RuntimeMisuse(f"an event loop runs here: await runtime.a{name}(...) instead of runtime.{name}(...)")
+
+    # afterwards
+
+    def feedback(self, trace_id: str, /, **scores: Any) -> None:
+        """Say how a run came out: `feedback(trace, csat=2)` is `outcome.csat` of the trace from then on.
+
+        Args:
+            trace_id: or the start of it.
+            scores: numbers, booleans or short texts by name; a name given again replaces what was said before.
+
+        Raises:
+            TraceNotFound: the store does not hold the trace.
+            RuntimeMisuse: nothing was said.
+            StoreError: it could not be written.
+        """
+        if not scores:
+            raise RuntimeMisuse("feedback(trace_id, csat=2): name at least one score")
+        trace = self._reading().resolve(trace_id)
+        log = self._writing()
+        sink = log.begin(trace, late=True)
+        told = codec.encode_with_sets(self._redact(scores))
+        log.append(sink, int(Kind.ANNOTATION), sink.next_id(), ("feedback", time.time_ns(), told))
+        if not log.flush(30.0):
+            raise StoreError(f"the feedback on {trace.hex()} could not be written to {self.path}")
+
+    async def afeedback(self, trace_id: str, /, **scores: Any) -> None:
+        """As `feedback`, in a worker thread."""
+        await anyio.to_thread.run_sync(functools.partial(self.feedback, trace_id, **scores))
 
     # reading
 

@@ -80,6 +80,8 @@ def run(
     return default().run(agent, value, subject=subject, attributes=attributes, traceparent=traceparent)
 
 
+feedback = _Delegate(Runtime.feedback)
+afeedback = _Delegate(Runtime.afeedback)
 open = _Delegate(Runtime.open)
 aopen = _Delegate(Runtime.aopen)
 list = _Delegate(Runtime.list)

@@ -7,8 +7,9 @@ from typing import Any
 import attrs
 
 from runtime import failure
-from storage import ids
+from storage import codec, ids
 from storage.store import LocalStore
+from storage.stored import Stored
 
 
 @attrs.frozen
@@ -27,6 +28,16 @@ class Listed:
     attributes: dict[str, Any]
 
 
+def attributes_of(stored: Stored) -> dict[str, Any]:
+    """What was given to run, with the feedback that came later as `outcome.*`."""
+    found = dict(stored.header.attributes or {})
+    for note in sorted(stored.annotations, key=lambda note: note.wall):
+        if note.kind == "feedback":
+            given = codec.decode_any(stored.value(note.value))
+            found.update({f"outcome.{key}": value for key, value in given.items()})
+    return found
+
+
 def summary(store: LocalStore, trace: bytes) -> Listed:
     """A line for one trace. One that cannot be read is still listed, as damaged."""
     try:
@@ -35,7 +46,7 @@ def summary(store: LocalStore, trace: bytes) -> Listed:
         return Listed(trace.hex(), "?", "damaged", "?", float(ids.trace_seconds(trace)), None, 0, {"damage": str(error)})
     end = stored.end
     status = stored.state if stored.state != "whole" or end is None else failure.STATUS[end.status]
-    attributes = dict(stored.header.attributes or {})
+    attributes = attributes_of(stored)
     took = None if end is None else end.duration / 1e6
     header = stored.header
     return Listed(

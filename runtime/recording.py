@@ -14,6 +14,7 @@ import msgspec
 from runtime import failure, streams
 from runtime.effects import STREAM
 from runtime.failure import STATUS
+from runtime.listing import attributes_of
 from runtime.scope import call_address
 from storage import codec, digest
 from storage.errors import StorageError
@@ -160,12 +161,7 @@ class Recording:
     @property
     def attributes(self) -> dict[str, Any]:
         """Given to run, with the feedback that came later."""
-        found = dict(self.stored.header.attributes or {})
-        for note in self.stored.annotations:
-            if note.kind == "feedback":
-                given = codec.decode_any(self.stored.value(note.value))
-                found.update({f"outcome.{key}": value for key, value in given.items()})
-        return found
+        return attributes_of(self.stored)
 
     @property
     def duration_ms(self) -> float | None:
