@@ -30,7 +30,7 @@ from runtime.manifest import describe_agent
 from runtime.recorder import Recorder, clean, root_span, wait_for
 from runtime.recording import Recording
 from runtime.where import parse
-from storage import ids
+from storage import codec, ids
 from storage.errors import StoreError
 from storage.log import Log, Sink
 from storage.records import Kind
