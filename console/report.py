@@ -14,7 +14,8 @@ from rich.table import Table
 from rich.text import Text
 
 import runtime
-from runtime.recording import Call, Span, brief, plain
+from runtime.plain import brief, plain
+from runtime.recording import Call, Span
 from storage import codec
 
 _COLOURS = {
@@ -23,6 +24,10 @@ _COLOURS = {
     "added": "cyan", "dropped": "yellow", "moved": "yellow", "live": "magenta", "diverged": "bold red",
     "unreplayable": "red", "verify": "green", "reuse": "dim", "maybe": "yellow",
 }  # fmt: skip
+
+
+_WIDE = 100
+"""Columns of a terminal from which on a list has room for durations."""
 
 
 def _console() -> Console:
@@ -58,26 +63,31 @@ def listed(lines: Sequence[runtime.Listed], path: Path) -> None:
     if not lines:
         out.print(f"no such trace in {path}", markup=False)
         return
-    table = _table("trace", "agent", "status", "started (UTC)", "ms", "spans", "attributes")
+    narrow = out.width < _WIDE
+    heads = ("trace", "agent", "status", "started (UTC)", *([] if narrow else ["ms", "spans"]), "attributes")
+    table = _table(*heads)
+    for column in table.columns:
+        column.no_wrap = True
+    room = max(16, out.width - (62 if narrow else 76))  # what the other columns leave
     for line in lines:
-        when = dt.datetime.fromtimestamp(line.started, tz=dt.UTC).strftime("%Y-%m-%d %H:%M:%S")
+        when = dt.datetime.fromtimestamp(line.started, tz=dt.UTC).strftime("%m-%d %H:%M:%S")
         took = "" if line.duration_ms is None else f"{line.duration_ms:.1f}"
-        shown = " ".join(f"{key}={value}" for key, value in line.attributes.items())
+        outcomes_first = sorted(line.attributes.items(), key=lambda item: not item[0].startswith("outcome."))
+        shown = " ".join(f"{key}={value}" for key, value in outcomes_first)
         agent = line.agent if line.kind != "replay" else f"{line.agent} (replay)"
         table.add_row(
             line.trace_id[:12],
             escape(agent),
             _status(line.status),
             when,
-            took,
-            str(line.spans),
-            escape(shown),
+            *([] if narrow else [took, str(line.spans)]),
+            escape(shown if len(shown) <= room else f"{shown[: room - 1]}…"),
         )
     out.print(table)
 
 
-def show(recording: runtime.Recording, *, full: bool) -> None:
-    """A trace."""
+def show(recording: runtime.Recording, *, full: bool, options: str) -> None:
+    """A trace. `options` are those before the command, for the next one."""
     out = _console()
     head = f"{recording.trace_id}  {recording.agent}  "
     out.print(Text(head).append_text(_status(recording.status)))
@@ -102,7 +112,7 @@ def show(recording: runtime.Recording, *, full: bool) -> None:
         markup=False,
         overflow="fold",
     )
-    out.print(f"next: kitchenlog replay {recording.trace_id}", style="dim", markup=False)
+    out.print(f"next: kitchenlog {options}replay {recording.trace_id}", style="dim", markup=False, soft_wrap=True)
 
 
 def _values(out: Console, recording: runtime.Recording, address: str, item: Span | Call, width: int) -> None:
@@ -116,7 +126,11 @@ def _values(out: Console, recording: runtime.Recording, address: str, item: Span
     told = "no outcome" if result is None else brief(result.value, width) if result.ok else result.text
     out.print(f"  -> {told}", markup=False, overflow="fold")
     attributes = (item.record.attributes if isinstance(item, Span) else item.attributes) or {}
+    above = recording.spans.get(address.rpartition("/")[0].partition("!")[0]) if not isinstance(item, Span) else None
+    repeated = {} if above is None else above.record.attributes or {}
     for key, value in attributes.items():
+        if repeated.get(key) == value:  # the step that made the call says the same
+            continue
         out.print(f"     {key}: {brief(value, width)}", style="dim", markup=False)
     if isinstance(item, Span):
         for finding in item.record.findings or ():

@@ -1,84 +1,53 @@
 """Answering the calls of one span from what was recorded of it.
 
-A call is matched by its key and lane, each recorded outcome is used once, and where calls overlapped answers are delivered
-in the order in which the recorded ones completed. Nothing here ever calls a provider that the caller did not name.
+A call is matched by its key and lane, and each recorded outcome is used once. Nothing here ever calls a provider that the
+caller did not name.
 """
 
 from __future__ import annotations
 
 import itertools
-from bisect import bisect_left, insort
 from collections import defaultdict
 from collections.abc import AsyncIterator
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 import anyio
 import anyio.lowlevel
 
 from replay import difference
+from replay.asked import Asked
+from replay.delivery import IDLE_TICKS, Delivery
 from replay.stream import AnsweredStream
+from replay.unknown import opaque
 from runtime import failure
 from runtime.declaration import Bound
 from runtime.effects import EffectCall
-from runtime.errors import Refused
-from runtime.recorder import RAW, invoke, invoke_sync
+from runtime.errors import RecordedError, Refused
 from runtime.recording import Call, Result, Span
 from runtime.scope import UNKNOWN_LANE, EffectScope, Frame, Scope, call_address
+from runtime.unrecorded import RAW, invoke, invoke_sync
 from storage import codec
+from storage.errors import CorruptRecord
+from storage.values import StandIn
 
 if TYPE_CHECKING:
-    from replay.replayer import Replayer
-
-_SETTLE_TICKS: Final = 10
-"""Scheduler turns without any call that an answer waits for whoever got the one before it: what that task does next, through
-a few checkpoints of its own, came first in the recording."""
-_IDLE_TICKS: Final = 25
-"""Scheduler turns without any call after which a waiting answer of a changed span is released."""
+    from replay.evaluation import Evaluator
 
 Key = tuple[int, str, bytes]
-
-
-class Asked:
-    """A call that the span made in the replay."""
-
-    __slots__ = (
-        "address",
-        "attempt",
-        "effect",
-        "flags",
-        "held",
-        "lane",
-        "live",
-        "name",
-        "nth",
-        "recorded",
-        "request",
-        "result",
-    )
-
-    def __init__(self, address: str, name: str, attempt: int, lane: str, nth: int, request: bytes) -> None:
-        self.address, self.name, self.attempt, self.lane, self.nth = address, name, attempt, lane, nth
-        self.request = request
-        self.effect = False
-        self.flags = 0
-        self.held = ""
-        """Why it may not be made live, where something other than its name forbids it."""
-        self.live = False
-        self.recorded: Call | None = None
-        self.result: Result | None = None
 
 
 class Answers:
     """The oracle of one span that runs again.
 
     Args:
-        replayer: what is swapped, what may go live, and where findings are told.
+        evaluator: what is swapped, what may go live, and where findings are told.
         recorded: the span whose outcomes may answer; None where nothing was recorded.
         verify: the span stands as recorded, so anything else it asks is a divergence.
     """
 
-    def __init__(self, replayer: Replayer, recorded: Span | None, *, verify: bool) -> None:
-        self.replayer, self.recorded, self.verify = replayer, recorded, verify
+    def __init__(self, evaluator: Evaluator, recorded: Span | None, *, verify: bool) -> None:
+        self.evaluator, self.recorded, self.verify = evaluator, recorded, verify
+        self.delivery = Delivery(evaluator, recorded, verify=verify)
         self.asked: list[Asked] = []
         self.refusals: list[tuple[str, str]] = []
         """(status, reason) of each call that was refused; no handler in the step can hide it."""
@@ -86,16 +55,10 @@ class Answers:
         self.used: set[int] = set()
         self.claimed: set[int] = set()
         self._pool: dict[Key, list[Call]] = defaultdict(list)
-        self._pending: list[int] = []
-        self._waiting: dict[int, anyio.Event] = {}
-        self._activity = 0
         self._taken: set[str] = set()
         self._draws: dict[str, int] = {}
         for call in () if recorded is None else recorded.calls:
             self._pool[call.key].append(call)
-            if call.result is not None and call.result.status != "cancelled":
-                insort(self._pending, call.completion)
-        self._overlapping = _overlapping([] if recorded is None else recorded.calls)
         self.ambiguous = sum(len(calls) for calls in self._pool.values() if _is_ambiguous(calls))
 
     # the calls of the seam
@@ -104,14 +67,14 @@ class Answers:
         asked = self.ask_effect(scope, call)
         if self.goes_live(asked, call):
             inner = EffectScope(RAW, scope, asked.name, asked.nth, asked.address)
-            self.replayer.live_calls += 1
+            self.evaluator.frontier.live_calls += 1
             try:
                 value = await invoke(inner, call)
             except BaseException as error:
                 self._live_result(asked, inner, call, None, error)
                 raise
             finally:
-                self.replayer.live_calls -= 1
+                self.evaluator.frontier.live_calls -= 1
             return self._live_result(asked, inner, call, value, None)
         recorded = self.recorded_call(asked)
         await self.turn(scope.frame, recorded, asked)
@@ -128,7 +91,7 @@ class Answers:
                 raise
             return self._live_result(asked, inner, call, value, None)
         recorded = self.recorded_call(asked)
-        self.advance(recorded.completion)
+        self.delivery.advance(recorded.completion)
         return self._deliver(asked, recorded, call.effect.codec)
 
     def stream(self, scope: Scope, call: EffectCall) -> AsyncIterator[Any]:
@@ -142,14 +105,14 @@ class Answers:
         if self.verify:
             if recorded is None or recorded.result is None or recorded.span is None:
                 raise self._refuse_divergence(asked)
-            self.replayer.callees[recorded.span.address] = call.info
+            self.evaluator.callees[recorded.span.address] = call.info
             await self.turn(scope.frame, recorded, asked)
             return self._deliver(asked, recorded, call.info.codec)
         result = await self._nested(asked, call)
         if recorded is not None and result is recorded.result:
             await self.turn(scope.frame, recorded, asked)
         elif recorded is not None:
-            self.advance(recorded.completion)
+            self.delivery.advance(recorded.completion)
         return self._value(asked, result, call.info.codec)
 
     def step_sync(self, scope: Scope, call: Bound) -> Any:
@@ -158,12 +121,12 @@ class Answers:
         if self.verify:
             if recorded is None or recorded.result is None or recorded.span is None:
                 raise self._refuse_divergence(asked)
-            self.replayer.callees[recorded.span.address] = call.info
+            self.evaluator.callees[recorded.span.address] = call.info
             result = recorded.result
         else:
             result = _drive(self._nested(asked, call))
         if recorded is not None:
-            self.advance(recorded.completion)
+            self.delivery.advance(recorded.completion)
         return self._value(asked, result, call.info.codec)
 
     def draw(self, scope: Scope, kind: str) -> Any:
@@ -187,27 +150,28 @@ class Answers:
 
     def ask_effect(self, scope: Scope, call: EffectCall) -> Asked:
         """Note a call of an effect, with the recorded one that answers it."""
-        request = self.replayer.encode(call.arguments(), codec.encode_request)
-        asked = self._ask(scope, call.effect.name, request, request)
-        asked.effect = True
+        request = self.evaluator.encode(call.arguments(), codec.encode_request)
+        asked = self._ask(scope, call.effect.name, request, request, effect=True)
         asked.flags = call.effect.flags
         return asked
 
     def _ask_step(self, scope: Scope, call: Bound) -> Asked:
-        request = self.replayer.encode(call.arguments(), call.info.encode_request)
-        return self._ask(scope, call.name, request, codec.canonical(request))
+        request = self.evaluator.encode(call.arguments(), call.info.encode_request)
+        return self._ask(scope, call.name, request, codec.canonical(request), effect=False)
 
-    def _ask(self, scope: Scope, name: str, request: bytes, canonical: bytes) -> Asked:
-        self._activity += 1
+    def _ask(self, scope: Scope, name: str, request: bytes, canonical: bytes, *, effect: bool) -> Asked:
+        self.delivery.activity += 1
         frame, lane = scope.frame, scope.lane
         nth = frame.nth(lane, name)
-        found = self._match((frame.attempt, name, self.replayer.mac("request", canonical)), lane)
+        unknown = codec.unknown_part(canonical)
+        key = (frame.attempt, name, self.evaluator.mac("request", canonical))
+        found = self._match(key, lane) if unknown is None else None
         attempt = frame.attempt if self._is_retried(frame) else None
         label = found.address if found is not None else call_address(frame.address, attempt, name, lane, nth)
         if label in self._taken:
             label = self._free_address(frame.address, attempt, name, lane)
         self._taken.add(label)
-        asked = Asked(label, name, frame.attempt, lane, nth, request)
+        asked = Asked(label, name, frame.attempt, lane, nth, request, unknown, effect)
         self.asked.append(asked)
         if found is not None:
             self.used.add(found.record)
@@ -243,7 +207,7 @@ class Answers:
                     )
                 )
         else:
-            self.replayer.moved.add(found.address)
+            self.evaluator.certifier.moved.add(found.address)
 
     def note_reassigned(self) -> None:
         """Say where equal requests of several tasks shared too few recorded answers: who asked first is the scheduler's."""
@@ -294,15 +258,33 @@ class Answers:
         if not result.ok:
             if result.status == "cancelled":
                 raise self.refuse("blocked", f"{asked.address} was cancelled in the recording and has no answer")
-            raise failure.rebuild(result.error)
+            raise self.rebuilt(asked, result)
         assert result.data is not None
-        stand_in = codec.holds_opaque(result.data)
+        return self.decoded(asked, result.data, wanted)
+
+    def decoded(self, asked: Asked, data: bytes, wanted: codec.Codec) -> Any:
+        """An answer, or a piece of one.
+
+        Raises:
+            Refused: nobody knows it, or it is no value of the declared type any more.
+        """
+        stand_in = codec.holds_opaque(data)
         if stand_in is not None:
-            raise self.refuse("unreplayable", f"opaque: the answer of {asked.address} could not be recorded ({stand_in})")
+            raise self.refuse("unreplayable", opaque(f"the answer of {asked.address}", stand_in))
         try:
-            return wanted.decode(result.data)
+            return wanted.decode(data)
         except codec.TypeChanged as error:
             raise self.refuse("unreplayable", f"type changed: {asked.address}: {error}") from error
+        except CorruptRecord as error:
+            raise self.refuse("unreplayable", f"the answer of {asked.address} cannot be read: {error}") from error
+
+    def rebuilt(self, asked: Asked, result: Result) -> Exception:
+        """The error that a call ended in."""
+        error = failure.rebuild(result.error)
+        if isinstance(error, RecordedError):
+            # A handler for its own class does not catch it: if the step goes another way, this is why.
+            self._note(f"the error of {asked.address} was given as a RecordedError, since no {error.type_name} can be made again")
+        return error
 
     async def _nested(self, asked: Asked, call: Bound) -> Result:
         counterpart = None
@@ -310,108 +292,55 @@ class Answers:
             counterpart = self.positional(asked)
             if counterpart is not None:
                 self.claimed.add(counterpart.record)
-        result = await self.replayer.nested(asked, asked.recorded, counterpart, call)
+        result = await self.evaluator.nested(asked, counterpart, call)
         asked.result = result
         if counterpart is not None:
-            self.advance(counterpart.completion)
+            self.delivery.advance(counterpart.completion)
         return result
 
-    # the order of delivery
-
     async def turn(self, frame: Frame, recorded: Call, asked: Asked) -> None:
-        """Wait until it is this outcome's turn. No checkpoint follows the turn: the task goes on at once."""
+        """Wait until it is this outcome's turn."""
         assert recorded.result is not None
-        turn = recorded.completion
         if recorded.result.status == "cancelled":
             await self._until_cancelled(frame, recorded, asked)
-        try:
-            await self._wait_for_turn(turn)
-        except BaseException:
-            self.advance(turn)  # it was cancelled while it waited: those behind it must not wait for it
-            raise
-        self.advance(turn)
-
-    async def _wait_for_turn(self, turn: int) -> None:
-        event = self._waiting[turn] = anyio.Event()
-        try:
-            if bisect_left(self._pending, turn) > 0:
-                if self.verify:
-                    with anyio.move_on_after(self._patience()):
-                        await event.wait()
-                else:
-                    await self._until_idle(turn, event)
-            if turn in self._overlapping:
-                await self._settle()
-        finally:
-            # Not before it has settled: the next one must not overtake it meanwhile.
-            self._waiting.pop(turn, None)
-
-    async def _settle(self) -> None:
-        quiet, seen = 0, self._activity
-        while quiet < _SETTLE_TICKS:
-            await anyio.lowlevel.checkpoint()
-            quiet = quiet + 1 if self._activity == seen else 0
-            seen = self._activity
-
-    def _patience(self) -> float:
-        took = 0 if self.recorded is None else self.recorded.record.duration / 1e9
-        return took + self.replayer.grace
-
-    async def _until_idle(self, turn: int, event: anyio.Event) -> None:
-        quiet, seen = 0, -1
-        while not event.is_set():
-            await anyio.lowlevel.checkpoint()
-            now = self._activity + self.replayer.ticks
-            quiet = quiet + 1 if now == seen and not self.replayer.live_calls else 0
-            seen = now
-            if quiet >= _IDLE_TICKS and turn == min(self._waiting):
-                return
+        await self.delivery.wait(recorded.completion)
 
     async def _until_cancelled(self, frame: Frame, recorded: Call, asked: Asked) -> None:
         attempts = None if self.recorded is None else self.recorded.record.attempts
         number = recorded.intent.attempt
         ended = attempts[number - 1][2] if attempts else None if self.recorded is None else self.recorded.record.status
         if frame.timeout is not None and ended == failure.TIMEOUT:
-            for _ in range(_IDLE_TICKS):
+            for _ in range(IDLE_TICKS):
                 await anyio.lowlevel.checkpoint()
             frame.timeout.cancel()  # the recorded timeout is not waited for
-        with anyio.move_on_after(self._patience()):
+        with anyio.move_on_after(self.delivery.patience):
             await anyio.sleep_forever()
         if self.verify:
             raise self.refuse("diverged", f"{asked.address} was cancelled in the recording; here nobody cancels it")
         raise self.refuse_miss(asked)
 
-    def advance(self, turn: int) -> None:
-        """Take a completion off those that others wait for."""
-        self._activity += 1
-        place = bisect_left(self._pending, turn)
-        if place < len(self._pending) and self._pending[place] == turn:
-            del self._pending[place]
-        if self._pending and self._pending[0] in self._waiting:
-            self._waiting[self._pending[0]].set()
-
     # going live, and refusing
 
     def goes_live(self, asked: Asked, call: EffectCall) -> bool:
         """Whether a call is made for real."""
-        allowed = self.replayer.may_go_live(self, asked, call)
+        allowed = self.evaluator.frontier.may_go_live(self, asked, call)
         if allowed:
             asked.live = True
         return allowed
 
     def _live_result(self, asked: Asked, inner: EffectScope, call: EffectCall, value: Any, error: BaseException | None) -> Any:
         if error is not None:
-            self.came_live(asked, inner, self.replayer.result(failure.status_of(error), None, error))
+            self.came_live(asked, inner, self.evaluator.result(failure.status_of(error), None, error))
             return None
-        self.came_live(asked, inner, self.replayer.result(0, self.replayer.encode(value, call.effect.codec.encode), None))
+        self.came_live(asked, inner, self.evaluator.result(0, self.evaluator.encode(value, call.effect.codec.encode), None))
         return value
 
     def came_live(self, asked: Asked, inner: EffectScope, result: Result) -> None:
         """A live call has ended."""
-        self._activity += 1
-        self.replayer.spend(asked, inner.attributes or {})
+        self.delivery.activity += 1
+        self.evaluator.frontier.spend(inner.attributes or {})
         if asked.recorded is not None:
-            self.advance(asked.recorded.completion)
+            self.delivery.advance(asked.recorded.completion)
         asked.result = result
 
     def refuse(self, status: str, reason: str) -> Refused:
@@ -420,7 +349,13 @@ class Answers:
         return Refused(reason)
 
     def _refuse_divergence(self, asked: Asked) -> Refused:
-        near = self.replayer.nearest(self, asked)
+        if asked.unknown is not None:
+            return self._refuse_unknown(asked, asked.unknown)
+        place = self.positional(asked)
+        there = None if place is None else codec.unknown_part(place.request)
+        if there is not None:
+            return self.refuse("unreplayable", opaque(f"the request of {asked.address}", there))
+        near = self.evaluator.frontier.nearest(self, asked)
         what = f"asked {asked.address} what the recording did not"
         if near is None:
             return self.refuse("diverged", f"{what}: it holds no such call")
@@ -431,25 +366,21 @@ class Answers:
 
     def refuse_miss(self, asked: Asked) -> Refused:
         """As `refuse`, for a request that the recording does not hold: the frontier."""
-        self.replayer.block(self, asked)
+        if asked.unknown is not None:
+            refused = self._refuse_unknown(asked, asked.unknown)
+            asked.held = asked.held or "its request could not be recorded, so no recorded answer is known to be one to it"
+            self.evaluator.frontier.block(self, asked)
+            return refused
+        self.evaluator.frontier.block(self, asked)
         return self.refuse("blocked", f"{asked.address} was asked what the recording holds no answer for")
+
+    def _refuse_unknown(self, asked: Asked, unknown: StandIn) -> Refused:
+        reason = opaque(f"the request of {asked.address}", unknown)
+        return self.refuse("unreplayable", f"{reason}, so no recorded answer is known to be one to it")
 
     def _note(self, reason: str) -> None:
         if reason not in self.reasons:
             self.reasons.append(reason)
-
-
-def _overlapping(calls: list[Call]) -> set[int]:
-    """The completion numbers of calls that ran while another of the span did."""
-    found: set[int] = set()
-    spans = sorted((call.start_ns, call.start_ns + call.duration_ns, call.completion) for call in calls)
-    latest, holder = -1, 0
-    for start, end, completion in spans:
-        if start < latest:
-            found |= {completion, holder}
-        if end > latest:
-            latest, holder = end, completion
-    return found
 
 
 def _is_ambiguous(calls: list[Call]) -> bool:

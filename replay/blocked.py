@@ -9,11 +9,12 @@ import attrs
 
 from replay.difference import ABSENT, Change, changes
 from runtime.effects import SIDE_EFFECT
-from runtime.recording import Call, plain
+from runtime.plain import plain
+from runtime.recording import Call
 from storage import codec
 
 if TYPE_CHECKING:
-    from replay.answers import Asked
+    from replay.asked import Asked
 
 
 @attrs.frozen

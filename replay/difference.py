@@ -8,7 +8,7 @@ from typing import Any
 
 import attrs
 
-from runtime.recording import brief, plain
+from runtime.plain import brief, plain
 
 _MISSING = "(absent)"
 
@@ -43,16 +43,34 @@ def _show(value: Any) -> str:
 
 def changes(old: Any, new: Any, path: str = "") -> Iterator[Change]:
     """The fields in which two decoded values differ, in the old one's order."""
-    if isinstance(old, dict) and isinstance(new, dict):
-        for key in [*old, *(key for key in new if key not in old)]:
-            yield from changes(old.get(key, ABSENT), new.get(key, ABSENT), f"{path}.{key}")
-    elif isinstance(old, list) and isinstance(new, list):
-        for place in range(max(len(old), len(new))):
-            one = old[place] if place < len(old) else ABSENT
-            two = new[place] if place < len(new) else ABSENT
-            yield from changes(one, two, f"{path}[{place}]")
-    elif type(old) is not type(new) or (old != new and not (old != old and new != new)):  # noqa: PLR0124 - NaN is NaN
-        yield Change(path, old, new)
+    todo = [iter([(old, new, path)])]
+    while todo:  # no recursion: what could just be recorded may be nested as deep as the stack has room
+        pair = next(todo[-1], None)
+        if pair is None:
+            todo.pop()
+            continue
+        one, two, where = pair
+        if isinstance(one, dict) and isinstance(two, dict):
+            todo.append(_fields(one, two, where))
+        elif isinstance(one, list) and isinstance(two, list):
+            todo.append(_items(one, two, where))
+        elif type(one) is not type(two) or (one != two and not (one != one and two != two)):  # noqa: PLR0124 - NaN is NaN
+            yield Change(where, one, two)
+
+
+_Pairs = Iterator[tuple[Any, Any, str]]
+
+
+def _fields(old: dict[Any, Any], new: dict[Any, Any], path: str) -> _Pairs:
+    for key in [*old, *(key for key in new if key not in old)]:
+        yield old.get(key, ABSENT), new.get(key, ABSENT), f"{path}.{key}"
+
+
+def _items(old: list[Any], new: list[Any], path: str) -> _Pairs:
+    for place in range(max(len(old), len(new))):
+        one = old[place] if place < len(old) else ABSENT
+        two = new[place] if place < len(new) else ABSENT
+        yield one, two, f"{path}[{place}]"
 
 
 def first(old: Any, new: Any) -> str:

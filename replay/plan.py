@@ -6,7 +6,7 @@ from typing import Any
 
 import attrs
 
-from replay.replayer import Request
+from replay.selection import Request
 from runtime.agent import Agent
 from runtime.recording import Call, Recording, Span
 

@@ -15,12 +15,14 @@ from replay.certificate import NOT_OK, Certificate
 from replay.damage import refuse
 from replay.difference import TraceDiff
 from replay.plan import Plan
-from replay.replayer import Replayer, Request
-from replay.selection import as_list, as_selection, known_addresses
+from replay.replayer import Replayer
+from replay.selection import Request, as_list, as_selection, known_addresses
+from replay.unknown import opaque
 from runtime import effects, failure
 from runtime.agent import Agent
 from runtime.errors import ReplayBlocked
 from runtime.recording import Recording, Result
+from storage import codec
 
 
 @attrs.define(eq=False)
@@ -61,6 +63,8 @@ class Replay:
             raise ReplayBlocked(self.hint(), [one.address for one in self.blocked])
         if not result.ok:
             raise failure.rebuild(result.error)
+        if result.data is not None and (unknown := codec.unknown_part(result.data)) is not None:
+            raise ReplayBlocked(opaque("the output", unknown), ())
         agent = self.replayer.agent
         wanted = agent.input_codec if agent.output < 0 else agent.nodes[agent.output].codec
         return wanted.decode(result.data or b"\xc0")
@@ -178,8 +182,8 @@ async def replay(
     order = {address: place for place, address in enumerate(recording.addresses())}
     listed = sorted(worker.entries.values(), key=lambda entry: order.get(entry.address, len(order)))
     certificate = Certificate(recording.trace_id, tuple(listed))
-    blocked = {one.address: one for one in worker.blocked}
+    blocked = {one.address: one for one in worker.frontier.blocked}
     return Replay(
         recording, planned, certificate, tuple(blocked.values()), tuple(worker.ran), tuple(dict.fromkeys(worker.notes)),
-        worker.spent_usd, result, worker, call,
+        worker.frontier.spent_usd, result, worker, call,
     )  # fmt: skip

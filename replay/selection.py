@@ -1,4 +1,4 @@
-"""Which spans a key of `swap`, `override` or `live` names.
+"""What the caller of a replay asks for, and which spans a key of `swap`, `override` or `live` names.
 
 A key without indexes names every execution; a unique span name is accepted for its address.
 """
@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from typing import Any, Generic, TypeVar
+
+import attrs
 
 from runtime.errors import UnknownAddress
 from runtime.recording import Recording, static
@@ -73,3 +75,25 @@ def as_list(given: str | Iterable[str] | None) -> list[str]:
 def as_selection(given: Mapping[str, Any] | None, option: str, known: Iterable[str]) -> Selection[Any]:
     """The selection of an option."""
     return Selection(given or {}, option, known)
+
+
+@attrs.define(eq=False)
+class Request:
+    """What the caller of a replay asked for."""
+
+    swaps: Selection[Any]
+    overrides: Selection[Any]
+    live: Selection[bool]
+    needed: bool = False
+    """live="needed": what the recording cannot answer may go live, side effects excepted."""
+    budget_usd: float | None = None
+    use_recorded_code: bool = False
+
+    @property
+    def verifies(self) -> bool:
+        """Whether spans that stand are run too."""
+        return not self.swaps and not self.overrides and not self.live and not self.needed
+
+    def below(self, address: str) -> bool:
+        """Whether something under an address is swapped, overridden or live."""
+        return self.swaps.below(address) or self.overrides.below(address) or self.live.below(address)

@@ -6,16 +6,18 @@ from typing import TYPE_CHECKING, Any, Self
 
 import anyio.lowlevel
 
+from replay.unknown import opaque
 from runtime import failure, streams
 from runtime.effects import EffectCall
-from runtime.recorder import RAW
 from runtime.recording import Call
 from runtime.scope import EffectScope, Scope
 from runtime.streams import Ended, LiveStream
+from runtime.unrecorded import RAW
 from storage import codec
 
 if TYPE_CHECKING:
-    from replay.answers import Answers, Asked
+    from replay.answers import Answers
+    from replay.asked import Asked
 
 
 class AnsweredStream:
@@ -40,15 +42,14 @@ class AnsweredStream:
         return self
 
     async def __anext__(self) -> Any:
-        if self._asked is None:
-            self._begin()
+        asked = self._asked or self._begin()
         if self._live is not None:
             return await self._live.__anext__()
         if self._over:
             raise StopAsyncIteration
         if self._taken < len(self._chunks):
             await anyio.lowlevel.checkpoint()
-            chunk = self._decode(self._chunks[self._taken])
+            chunk = self._answers.decoded(asked, self._chunks[self._taken], self._call.effect.codec)
             self._taken += 1
             return chunk
         await self._end()
@@ -64,57 +65,44 @@ class AnsweredStream:
             return
         self._over = True
         assert recorded.result is not None
-        self._answers.advance(recorded.completion)
+        self._answers.delivery.advance(recorded.completion)
         if recorded.result.status in {"cut", "cancelled"} and self._taken == len(self._chunks):
             asked.result = recorded.result
             return
         taken = streams.pack(self._chunks[: self._taken], [0] * self._taken)
-        asked.result = self._answers.replayer.stream_result(failure.CUT, taken, None)
+        asked.result = self._answers.evaluator.stream_result(failure.CUT, taken, None)
         if self._answers.verify:
             self._answers.refuse(
                 "diverged",
                 f"took {self._taken} chunks of {asked.address} and no more; the recorded step read on to its end",
             )
 
-    def _begin(self) -> None:
+    def _begin(self) -> Asked:
         answers, call = self._answers, self._call
         self._asked = asked = answers.ask_effect(self._scope, call)
         if answers.goes_live(asked, call):
             encode = call.effect.codec.encode
-            self._live = LiveStream(call, self._begin_live, lambda chunk: answers.replayer.encode(chunk, encode))
-            return
+            self._live = LiveStream(call, self._begin_live, lambda chunk: answers.evaluator.encode(chunk, encode))
+            return asked
         self._recorded = recorded = answers.recorded_call(asked)
         assert recorded.result is not None
         assert recorded.result.data is not None
         if codec.is_opaque(recorded.result.data):
-            raise self._unreplayable(recorded.result.data)
+            raise answers.refuse("unreplayable", opaque(f"the answer of {asked.address}", codec.decode_any(recorded.result.data)))
         self._chunks, _ = streams.unpack(recorded.result.data)
+        return asked
 
     async def _begin_live(self) -> tuple[EffectScope, Ended]:
         answers, asked = self._answers, self._asked
         assert asked is not None
         inner = EffectScope(RAW, self._scope, asked.name, asked.nth, asked.address)
-        answers.replayer.live_calls += 1
+        answers.evaluator.frontier.live_calls += 1
 
         def ended(status: int, data: bytes, error: BaseException | None) -> None:
-            answers.replayer.live_calls -= 1
-            answers.came_live(asked, inner, answers.replayer.stream_result(status, data, error))
+            answers.evaluator.frontier.live_calls -= 1
+            answers.came_live(asked, inner, answers.evaluator.stream_result(status, data, error))
 
         return inner, ended
-
-    def _decode(self, chunk: bytes) -> Any:
-        if codec.holds_opaque(chunk) is not None:
-            raise self._unreplayable(chunk)
-        try:
-            return self._call.effect.codec.decode(chunk)
-        except codec.TypeChanged as error:
-            assert self._asked is not None
-            raise self._answers.refuse("unreplayable", f"type changed: {self._asked.address}: {error}") from error
-
-    def _unreplayable(self, data: bytes) -> BaseException:
-        assert self._asked is not None
-        reason = f"opaque: the answer of {self._asked.address} could not be recorded ({codec.holds_opaque(data)})"
-        return self._answers.refuse("unreplayable", reason)
 
     async def _end(self) -> None:
         asked, recorded = self._asked, self._recorded
@@ -123,7 +111,7 @@ class AnsweredStream:
         assert recorded.result is not None
         if recorded.result.status == "cut":
             self._over = True
-            self._answers.advance(recorded.completion)
+            self._answers.delivery.advance(recorded.completion)
             if self._answers.verify:
                 reason = f"read {asked.address} past its chunk {self._taken}, where the recorded step stopped"
                 raise self._answers.refuse("diverged", reason)
@@ -132,4 +120,4 @@ class AnsweredStream:
         self._over = True
         asked.result = recorded.result
         if not recorded.result.ok:
-            raise failure.rebuild(recorded.result.error)
+            raise self._answers.rebuilt(asked, recorded.result)

@@ -11,14 +11,15 @@ from typing import Any
 
 import msgspec
 
-from replay.answers import Asked
-from replay.replayer import Executed
+from replay.asked import Asked
+from replay.evaluation import Executed
 from replay.result import Replay
 from runtime import environment
 from runtime.agent import Agent
+from runtime.attributes import clean_attributes, clean_log
 from runtime.failure import STATUS
 from runtime.manifest import describe_agent
-from runtime.recorder import NODE_NESTED, clean, root_span
+from runtime.recorder import NODE_NESTED, root_span
 from runtime.recording import Call, Result, Span
 from storage import ids
 from storage.log import Log
@@ -162,7 +163,7 @@ def _facts(recorded: Span | None, executed: Executed | None) -> tuple[int, int, 
     if executed is None:
         return 0, 0, 0, None, None, None
     frame = executed.frame
-    return 0, 0, frame.wall, clean(frame.attributes), frame.draws, clean(frame.log)
+    return 0, 0, frame.wall, clean_attributes(frame.attributes), frame.draws, clean_log(frame.log)
 
 
 def _digests(spans: dict[str, Span]) -> set[bytes]:

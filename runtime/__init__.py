@@ -6,7 +6,7 @@ from runtime.shadowing import check as _check
 
 _check(_Path(__file__).parent.parent)
 
-from runtime._face import Run, Runtime  # noqa: E402 - a shadowed package must be named before it is imported
+from runtime._face import Runtime  # noqa: E402 - a shadowed package must be named before it is imported
 from runtime.agent import Agent  # noqa: E402 - as above
 from runtime.declaration import Retry, step  # noqa: E402 - as above
 from runtime.default import (  # noqa: E402 - as above
@@ -41,6 +41,7 @@ from runtime.errors import (  # noqa: E402 - as above
 )
 from runtime.graph import Graph  # noqa: E402 - as above
 from runtime.listing import Listed  # noqa: E402 - as above
+from runtime.live_run import Run  # noqa: E402 - as above
 from runtime.node import Node  # noqa: E402 - as above
 from runtime.recording import Recording  # noqa: E402 - as above
 from storage.errors import AmbiguousTrace, CorruptRecord, InvalidId, StoreError, TraceNotFound  # noqa: E402 - as above

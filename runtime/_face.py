@@ -1,4 +1,4 @@
-"""The public face: `Runtime`, and the same names as functions of a default one.
+"""The public face: `Runtime`.
 
 Every name has an awaitable twin with an `a` before it. This is the one module of `runtime` that imports `replay`, inside
 the methods that need it.
@@ -6,7 +6,6 @@ the methods that need it.
 
 from __future__ import annotations
 
-import contextvars
 import functools
 import os
 import random
@@ -15,24 +14,21 @@ import threading
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
-import anyio
 import anyio.to_thread
-import attrs
 
-from runtime import environment, failure, place, recording
+from runtime import environment, loader, place
 from runtime.agent import Agent
-from runtime.engine import walk
 from runtime.errors import RuntimeMisuse, UnknownAgent
+from runtime.event_loop import run_until_done
 from runtime.listing import Listed, facts, summary
-from runtime.manifest import describe_agent
-from runtime.recorder import Recorder, clean, root_span, wait_for
+from runtime.live_run import Run, run_live
 from runtime.recording import Recording
 from runtime.where import parse
-from storage import codec, ids
+from storage import codec
 from storage.errors import StoreError
-from storage.log import Log, Sink
+from storage.log import Log
 from storage.records import Kind
 from storage.store import LocalStore
 
@@ -50,30 +46,6 @@ CHECK_EVERY = 64
 
 def _same(value: Any) -> Any:
     return value
-
-
-@attrs.define(eq=False)
-class Run(Generic[R]):
-    """A finished live run."""
-
-    output: R
-    trace_id: str
-    """32 hexadecimal digits."""
-    _runtime: Runtime
-    _sink: Sink
-    _committed: bool
-
-    @property
-    def recording(self) -> Recording:
-        """The trace, read back from the store."""
-        return self._runtime.load(self.trace_id)
-
-    @property
-    def durable(self) -> str:
-        """Committed (on disk), batched (on disk within 50 ms), or lost: with how many records could not be kept."""
-        if self._sink.lost:
-            return f"lost: {self._sink.lost} records"
-        return "committed" if self._committed else "batched"
 
 
 class Runtime:
@@ -125,14 +97,20 @@ class Runtime:
 
     def _writing(self) -> Log:
         log = self.log
-        if log is None:
-            with self._lock:
-                if self.log is None:
-                    if self._store is None:
-                        self._store = LocalStore.open(self.path, create=True)
-                    self.log = Log(self._store, on_loss=_warn)
-                log = self.log
-        return log
+        if log is not None:
+            return log
+        with self._lock:
+            if self._store is None:
+                self._store = LocalStore.open(self.path, create=True)
+            if self.log is None:
+                made = Log(self._store, on_loss=_warn)
+                made.shared("environment", environment.encoded)  # the disk is asked for it: here, and not in a run
+                self.log = made
+            return self.log
+
+    async def _founded(self) -> Log:
+        """As `_writing`, in a worker thread: the disk is asked for much, and the loop would stand still meanwhile."""
+        return await anyio.to_thread.run_sync(self._writing)
 
     def close(self) -> None:
         """Write everything that was recorded, and stop."""
@@ -192,53 +170,16 @@ class Runtime:
         Raises:
             Exception: what the agent raised; a note on it names the trace.
         """
-        log = self._writing()
+        log = self.log or await self._founded()
+        self._agents[agent.name, agent.fingerprint] = agent
+        self._runs += 1
         store = self._store
         assert store is not None
-        self._agents[agent.name, agent.fingerprint] = agent
-        if log.crowded:
-            await _wait_for_room(log)
-        trace = ids.new_trace_id()
-        sink = log.begin(trace)
-        sink.personal = subject is not None
-        seed = ids.random_bytes(32)
-        self._runs += 1
-        recorder = Recorder(log, sink, seed=seed, redact=self._redact, check=self._check or self._runs % CHECK_EVERY == 0)
-        manifest = log.shared((agent.name, agent.fingerprint), functools.partial(describe_agent, agent))
-        surroundings = log.shared("environment", environment.encoded)
         hashed = None if subject is None else store.mac("subject", subject.encode("utf-8", "surrogatepass"))
-        otel = None if traceparent is None else ids.parse_traceparent(traceparent)
-        wall = time.time_ns()
-        log.append(
-            sink,
-            int(Kind.HEADER),
-            sink.next_id(),
-            (
-                0, 0, agent.name, agent.fingerprint, manifest, surroundings, wall, seed, hashed,
-                clean(dict(attributes or {})) or {}, otel, recorder.encode(value, agent.input_codec.encode), "run",
-            ),
+        return await run_live(
+            agent, value, log, subject=hashed, attributes=attributes, traceparent=traceparent, redact=self._redact,
+            check=self._check or self._runs % CHECK_EVERY == 0, commit=self._commit, load=self.load,
         )  # fmt: skip
-        status, data, error = 0, None, None
-        try:
-            values = await walk(agent, value, recorder.node)
-            output: Any = value if agent.output < 0 else values[agent.output]
-            wanted = agent.input_codec if agent.output < 0 else agent.nodes[agent.output].codec
-            data = recorder.encode(output, wanted.encode)
-        except BaseException as raised:
-            status, error = failure.status_of(raised), failure.describe(raised)
-            raised.add_note(f"kitchenlog: recorded as trace {trace.hex()}")
-            raise
-        finally:
-            took = recorder.now()
-            log.append(
-                sink,
-                int(Kind.SPAN),
-                sink.next_id(),
-                root_span(status, took, wall),
-            )
-            log.append(sink, int(Kind.END), sink.next_id(), (status, wall + took, took, 0, data, error, 0))
-        committed = await wait_for(log.barrier) if self._commit else False
-        return Run(output, trace.hex(), self, sink, committed)
 
     def run(
         self,
@@ -254,11 +195,7 @@ class Runtime:
         return self._sync(call, "run")
 
     def _sync(self, call: Callable[[], Awaitable[R]], name: str) -> R:
-        if not _loop_runs():
-            return anyio.run(_awaited, call, backend=self._backend)
-        if "IPython" in sys.modules and sys.modules["IPython"].get_ipython() is not None:
-            return _in_thread(lambda: anyio.run(_awaited, call, backend=self._backend))
-        raise RuntimeMisuse(f"an event loop runs here: await runtime.a{name}(...) instead of runtime.{name}(...)")
+        return run_until_done(call, name, self._backend)
 
     # afterwards
 
@@ -293,7 +230,7 @@ class Runtime:
     def load(self, trace_id: str) -> Recording:
         """As `open`."""
         store = self._reading()
-        return recording.load(store, store.resolve(trace_id))
+        return loader.load(store, store.resolve(trace_id))
 
     def open(self, trace_id: str) -> Recording:
         """A recorded trace, by its id or the start of it.
@@ -406,7 +343,7 @@ class Runtime:
         request = request_of(found, chosen, swap=swap, override=override, live=live, budget_usd=budget_usd, code=code)
         call = as_call(found.trace_id, agent=agent, swap=swap, override=override, code=code)
         made = await replay(found, chosen, request, redact=self._redact, call=call)
-        made.trace_id = write(made, self._writing(), chosen)
+        made.trace_id = write(made, self.log or await self._founded(), chosen)
         return made
 
     def replay(self, trace_id: str, /, **options: Any) -> Replay:
@@ -414,42 +351,5 @@ class Runtime:
         return self._sync(functools.partial(self.areplay, trace_id, **options), "replay")
 
 
-async def _wait_for_room(log: Log) -> None:
-    """Hold a new run back while the disk is behind, for a second at most: then it runs, and what cannot be kept is counted."""
-    with anyio.move_on_after(1.0):
-        while log.crowded:  # noqa: ASYNC110 - the writer is a thread and tells no loop
-            await anyio.sleep(0.002)
-
-
 def _warn(text: str) -> None:
     print(f"kitchenlog: {text}", file=sys.stderr)  # noqa: T201 - the last resort of a recorder that loses records
-
-
-def _loop_runs() -> bool:
-    try:
-        anyio.get_current_task()
-    except RuntimeError:
-        return False
-    return True
-
-
-async def _awaited(call: Callable[[], Awaitable[R]]) -> R:
-    return await call()
-
-
-def _in_thread(call: Callable[[], R]) -> R:
-    made: list[R] = []
-    raised: list[BaseException] = []
-
-    def work() -> None:
-        try:
-            made.append(call())
-        except BaseException as error:  # raised again in the caller's thread
-            raised.append(error)
-
-    thread = threading.Thread(target=contextvars.copy_context().run, args=(work,))
-    thread.start()
-    thread.join()
-    if raised:
-        raise raised[0]
-    return made[0]

@@ -5,11 +5,14 @@ from __future__ import annotations
 import functools
 import os
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Concatenate, Generic, ParamSpec, TypeVar
 
-from runtime._face import Run, Runtime
+import anyio.to_thread
+
+from runtime._face import Runtime
 from runtime.agent import Agent
+from runtime.live_run import Run
 
 A = TypeVar("A")
 R = TypeVar("R")
@@ -40,6 +43,12 @@ def default() -> Runtime:
         return _default
 
 
+async def _found_default() -> Runtime:
+    """As `default`, in a worker thread where it has to be made: the project's settings are looked for on disk."""
+    known = _default
+    return known if known is not None else await anyio.to_thread.run_sync(default)
+
+
 class _Delegate(Generic[P, R_co]):
     """A method of the default runtime, looked up at each call."""
 
@@ -49,6 +58,17 @@ class _Delegate(Generic[P, R_co]):
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R_co:
         return self._method(default(), *args, **kwargs)
+
+
+class _AsyncDelegate(Generic[P, R_co]):
+    """As `_Delegate`, for a method that is awaited."""
+
+    def __init__(self, method: Callable[Concatenate[Runtime, P], Awaitable[R_co]]) -> None:
+        self._method = method
+        functools.update_wrapper(self, method)
+
+    async def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R_co:
+        return await self._method(await _found_default(), *args, **kwargs)
 
 
 def register(agent: Agent[Any, Any]) -> None:
@@ -65,7 +85,7 @@ async def arun(
     traceparent: str | None = None,
 ) -> Run[R]:
     """`Runtime.arun` of the default runtime."""
-    return await default().arun(agent, value, subject=subject, attributes=attributes, traceparent=traceparent)
+    return await (await _found_default()).arun(agent, value, subject=subject, attributes=attributes, traceparent=traceparent)
 
 
 def run(
@@ -81,14 +101,14 @@ def run(
 
 
 feedback = _Delegate(Runtime.feedback)
-afeedback = _Delegate(Runtime.afeedback)
+afeedback = _AsyncDelegate(Runtime.afeedback)
 open = _Delegate(Runtime.open)
-aopen = _Delegate(Runtime.aopen)
+aopen = _AsyncDelegate(Runtime.aopen)
 list = _Delegate(Runtime.list)
-alist = _Delegate(Runtime.alist)
+alist = _AsyncDelegate(Runtime.alist)
 diff = _Delegate(Runtime.diff)
-adiff = _Delegate(Runtime.adiff)
+adiff = _AsyncDelegate(Runtime.adiff)
 plan = _Delegate(Runtime.plan)
-aplan = _Delegate(Runtime.aplan)
+aplan = _AsyncDelegate(Runtime.aplan)
 replay = _Delegate(Runtime.replay)
-areplay = _Delegate(Runtime.areplay)
+areplay = _AsyncDelegate(Runtime.areplay)

@@ -6,7 +6,7 @@ KitchenlogError
   ReplayBlocked        the replay's output needs a call that nobody allowed
   UnknownAgent         no agent of the recorded name is registered
   UnknownAddress       a key of swap, override or live that names no span
-  RecordedError        a recorded exception whose class is not loaded here
+  RecordedError        a recorded exception that cannot be made again here
 BaseException
   Refused              a replay refuses to answer a call; `except Exception` cannot hide it
 """
@@ -17,6 +17,7 @@ import difflib
 from collections.abc import Iterable, Sequence
 
 from storage.errors import KitchenlogError
+from storage.records import Error
 
 __all__ = (
     "BuildError",
@@ -39,7 +40,10 @@ class RuntimeMisuse(KitchenlogError, RuntimeError):
 
 
 class RecordedError(KitchenlogError):
-    """Stands for a recorded exception whose class is not loaded in this process."""
+    """Stands for a recorded exception whose class is not loaded in this process, or refuses to be made again."""
+
+    recorded: Error | None = None
+    """The whole of it, where it comes from a recording."""
 
     def __init__(self, type_name: str, message: str) -> None:
         self.type_name, self.message = type_name, message

@@ -15,7 +15,7 @@ def describe_agent(agent: Agent[Any, Any]) -> bytes:
     nodes = [
         [
             spec.name, spec.kind, list(spec.inputs), spec.step.fingerprint.digest, spec.step.name,
-            [parameter.name for parameter in spec.step.parameters], list(spec.step.fingerprint.notes),
+            [parameter.name for parameter in spec.step.parameters], [codec.as_utf8(note) for note in spec.step.fingerprint.notes],
         ]
         for spec in agent.nodes
     ]  # fmt: skip

@@ -13,12 +13,14 @@ import anyio.lowlevel
 
 from runtime import failure, lanes
 from runtime.agent import NodeSpec
+from runtime.attributes import clean_attributes, clean_log
+from runtime.check_mode import Inputs, is_lossless
 from runtime.declaration import Bound, StepInfo
 from runtime.effects import Effect, EffectCall
 from runtime.engine import run_step, run_step_sync
-from runtime.errors import RuntimeMisuse
 from runtime.scope import SCOPE, EffectScope, Frame, Scope, call_address
-from runtime.streams import Ended, LiveStream, close_all, lossless
+from runtime.streams import Ended, LiveStream, close_all, lossless, pack
+from runtime.unrecorded import RAW, invoke_sync, read_clock, run_glue
 from storage import codec, ids
 from storage.log import Log, Sink
 from storage.records import Kind
@@ -26,99 +28,14 @@ from storage.records import Kind
 Redact = Callable[[Any], Any]
 _INTENT, _OUTCOME, _SPAN = int(Kind.INTENT), int(Kind.OUTCOME), int(Kind.SPAN)
 NODE_NESTED, NODE_ROOT = -1, -2
+NEVER_BEGAN = "it was cancelled before it began"
+"""The finding on the outcome of a side effect that was asked for and never called."""
 
 
 def root_span(status: int, duration: int, wall: int) -> tuple[Any, ...]:
     """The body of a trace's root span record."""
     nothing = (None,) * 7  # output, error, attempts, attributes, draws, log, findings
     return (NODE_ROOT, 0, ids.new_span_id(), 0, duration, status, *nothing, b"", 0, wall)
-
-
-class _Raw:
-    """Inside an effect everything is raw: its outcome is what is recorded."""
-
-    async def step(self, scope: Scope, call: Bound) -> Any:
-        made = call.info.run(*call.args, **call.kwargs)
-        return await made if call.info.is_async else made
-
-    def step_sync(self, scope: Scope, call: Bound) -> Any:
-        return call.info.run(*call.args, **call.kwargs)
-
-    async def effect(self, scope: Scope, call: EffectCall) -> Any:
-        return await call.invoke()
-
-    def effect_sync(self, scope: Scope, call: EffectCall) -> Any:
-        return call.invoke()
-
-    def stream(self, scope: Scope, call: EffectCall) -> AsyncIterator[Any]:
-        made: AsyncIterator[Any] = call.invoke()
-        return made
-
-    def draw(self, scope: Scope, kind: str) -> Any:
-        return read_clock(kind)
-
-
-class _Glue:
-    """Glue and conditions are computed, not recorded: they may make no call."""
-
-    async def step(self, scope: Scope, call: Bound) -> Any:
-        return self.step_sync(scope, call)
-
-    def step_sync(self, scope: Scope, call: Bound) -> Any:
-        raise RuntimeMisuse(f"glue {scope.frame.address} called step {call.name}: make it a step, glue has no span")
-
-    async def effect(self, scope: Scope, call: EffectCall) -> Any:
-        return self.effect_sync(scope, call)
-
-    def effect_sync(self, scope: Scope, call: EffectCall) -> Any:
-        raise RuntimeMisuse(f"glue {scope.frame.address} called effect {call.effect.name}: make it a step, glue has no span")
-
-    def stream(self, scope: Scope, call: EffectCall) -> AsyncIterator[Any]:
-        made: AsyncIterator[Any] = self.effect_sync(scope, call)
-        return made
-
-    def draw(self, scope: Scope, kind: str) -> Any:
-        raise RuntimeMisuse(f"glue {scope.frame.address} read the clock: make it a step, glue has no span")
-
-
-RAW = _Raw()
-_GLUE = _Glue()
-
-
-def read_clock(kind: str) -> int:
-    """A reading of the real clock, in nanoseconds."""
-    return time.time_ns() if kind == "time" else time.monotonic_ns()
-
-
-def run_glue(spec: NodeSpec, args: tuple[Any, ...]) -> Any:
-    """The value of a derived node.
-
-    Raises:
-        RuntimeMisuse: it called a step or an effect.
-    """
-    token = SCOPE.set(Scope(Frame(_GLUE, 0, spec.name, b"", 0)))
-    try:
-        return spec.step.run(*args)
-    finally:
-        SCOPE.reset(token)
-
-
-async def invoke(scope: Scope, call: EffectCall) -> Any:
-    """Run an async effect's body."""
-    token = SCOPE.set(scope)
-    try:
-        return await call.invoke()
-    finally:
-        SCOPE.reset(token)
-
-
-def invoke_sync(scope: Scope, call: EffectCall) -> Any:
-    """Run a sync effect's body."""
-    token = SCOPE.set(scope)
-    try:
-        return call.invoke()
-    finally:
-        SCOPE.reset(token)
 
 
 class Recorder:
@@ -179,7 +96,7 @@ class Recorder:
         intent: int,
         parent: Frame | None,
     ) -> Any:
-        before = [codec.encode_with_sets(arg) for arg in args] if self._check else None
+        inputs = Inputs(info, args, kwargs) if self._check else None
         start = self.now()
         try:
             if info.policy.plain:  # as `run_step` does, without a coroutine around the step's own
@@ -200,24 +117,11 @@ class Recorder:
             self._write_span(frame, info, index, intent, start, failure.status_of(error), None, error, completion)
             raise
         data = encode(self._redact(value))
-        if before is not None:
-            self._check_span(frame, info, args, before, data)
+        if inputs is not None:
+            _check_span(frame, info, inputs, data)
         completion = parent.complete() if parent is not None else 0
         self._write_span(frame, info, index, intent, start, 0, data, None, completion)
         return value
-
-    def _check_span(self, frame: Frame, info: StepInfo, args: tuple[Any, ...], before: list[bytes], data: bytes) -> None:
-        for place, (arg, was) in enumerate(zip(args, before, strict=True)):
-            if codec.encode_with_sets(arg) != was:
-                name = info.parameters[place].name if place < len(info.parameters) else str(place)
-                frame.find(f"changed its input {name}")
-        if codec.holds_opaque(data) is None:
-            try:
-                same = info.codec.lossless(data)
-            except Exception:
-                same = False
-            if not same:
-                frame.find("its output does not decode to itself")
 
     def _write_span(
         self,
@@ -243,8 +147,9 @@ class Recorder:
             (
                 index, intent, ids.new_span_id(), start, time.perf_counter_ns() - self._t0 - start, status, data,
                 None if error is None else failure.describe(error), attempts,
-                None if frame.attributes is None else clean(frame.attributes), frame.draws,
-                None if frame.log is None else clean(frame.log), frame.findings, info.fingerprint.digest, completion, frame.wall,
+                None if frame.attributes is None else clean_attributes(frame.attributes), frame.draws,
+                None if frame.log is None else clean_log(frame.log), frame.findings, info.fingerprint.digest,
+                completion, frame.wall,
             ),
         )  # fmt: skip
 
@@ -258,23 +163,16 @@ class Recorder:
     def step_sync(self, scope: Scope, call: Bound) -> Any:
         frame, info = scope.frame, call.info
         child, intent = self._begin_step(scope, call)
+        inputs = Inputs(info, call.args, call.kwargs) if self._check else None
         start = self.now()
         try:
             value = run_step_sync(info, call.args, call.kwargs, child)
         except BaseException as error:
-            self._write_span(
-                child,
-                info,
-                NODE_NESTED,
-                intent,
-                start,
-                failure.status_of(error),
-                None,
-                error,
-                frame.complete(),
-            )
+            self._write_span(child, info, NODE_NESTED, intent, start, failure.status_of(error), None, error, frame.complete())
             raise
         data = self.encode(value, info.codec.encode)
+        if inputs is not None:
+            _check_span(child, info, inputs, data)
         self._write_span(child, info, NODE_NESTED, intent, start, 0, data, None, frame.complete())
         return value
 
@@ -299,12 +197,12 @@ class Recorder:
         intent, inner = self._begin_effect(scope, call)
         effect = call.effect
         if effect.side_effect:
-            await self.synced()
+            await self._synced_before(scope, intent)
         token = SCOPE.set(inner)
         try:
             value = await effect.fn(*call.args, **call.kwargs)
         except BaseException as error:
-            self._fail_effect(scope, intent, inner, error)
+            self._fail_effect(scope, intent, error, inner.attributes)
             raise
         finally:
             SCOPE.reset(token)
@@ -314,11 +212,12 @@ class Recorder:
     def effect_sync(self, scope: Scope, call: EffectCall) -> Any:
         intent, inner = self._begin_effect(scope, call)
         if call.effect.side_effect:
+            # A sync effect cannot await: what waits here is the thread it runs in, the loop's if the step has none of its own.
             self._log.flush(5.0)
         try:
             value = invoke_sync(inner, call)
         except BaseException as error:
-            self._fail_effect(scope, intent, inner, error)
+            self._fail_effect(scope, intent, error, inner.attributes)
             raise
         self._end_effect(scope, call.effect, intent, inner, value)
         return value
@@ -345,18 +244,34 @@ class Recorder:
         findings = None
         if data[0] >= codec.EXTENSION_HEAD and codec.is_opaque(data):
             findings = ["the answer was stored as a stand-in: it cannot be replayed"]
-        elif self._check and not _is_lossless(effect, data):
+        elif self._check and not is_lossless(effect.codec, data):
             findings = ["the answer does not decode to its declared type"]
         frame, made = scope.frame, inner.made
         frame.completions = completion = frame.completions + 1
-        said = None if made is None else clean(made.attributes)
+        said = None if made is None else clean_attributes(made.attributes)
         now = time.perf_counter_ns() - self._t0
         self._append(_OUTCOME, self._next(), (intent, completion, now, 0, data, None, said, findings))
 
-    def _fail_effect(self, scope: Scope, intent: int, inner: EffectScope, error: BaseException) -> None:
-        status, described, said = failure.status_of(error), failure.describe(error), clean(inner.attributes)
+    def _fail_effect(
+        self,
+        scope: Scope,
+        intent: int,
+        error: BaseException,
+        attributes: dict[str, Any] | None,
+        data: bytes | None = None,
+        findings: list[str] | None = None,
+    ) -> None:
+        status, described, said = failure.status_of(error), failure.describe(error), clean_attributes(attributes)
         completion = scope.frame.complete()
-        self._append(_OUTCOME, self._next(), (intent, completion, self.now(), status, None, described, said, None))
+        self._append(_OUTCOME, self._next(), (intent, completion, self.now(), status, data, described, said, findings))
+
+    async def _synced_before(self, scope: Scope, intent: int, chunks: bytes | None = None) -> None:
+        """Wait until a side effect's intent is on disk."""
+        try:
+            await self.synced()
+        except BaseException as error:  # without an outcome it would look as if the process had ended inside the call
+            self._fail_effect(scope, intent, error, None, chunks, [NEVER_BEGAN])
+            raise
 
     def stream(self, scope: Scope, call: EffectCall) -> AsyncIterator[Any]:
         effect = call.effect
@@ -364,14 +279,14 @@ class Recorder:
         async def begin() -> tuple[EffectScope, Ended]:
             intent, inner = self._begin_effect(scope, call)
             if effect.side_effect:
-                await self.synced()
+                await self._synced_before(scope, intent, pack([], []))
 
             def ended(status: int, data: bytes, error: BaseException | None) -> None:
                 completion, now = scope.frame.complete(), self.now()
                 lossy = self._check and not lossless(effect.codec, data)
                 findings = ["a chunk does not decode to its declared type"] if lossy else None
                 described = None if error is None else failure.describe(error)
-                said = clean(inner.attributes)
+                said = clean_attributes(inner.attributes)
                 self._append(_OUTCOME, self._next(), (intent, completion, now, status, data, described, said, findings))
 
             return inner, ended
@@ -411,18 +326,8 @@ async def wait_for(barrier: Callable[[], Future[None]]) -> bool:
     return future.exception() is None
 
 
-def _is_lossless(effect: Effect, data: bytes) -> bool:
-    try:
-        return effect.codec.lossless(data)
-    except Exception:
-        return False
-
-
-def clean(value: Any) -> Any:
-    """Attributes and log lines as plain data: what cannot be encoded becomes its text."""
-    if not value:
-        return None
-    try:
-        return codec.decode_any(codec.encode_with_sets(value))
-    except Exception as error:
-        return {"kitchenlog.lost": f"{type(error).__name__}: {error}"}
+def _check_span(frame: Frame, info: StepInfo, inputs: Inputs, data: bytes) -> None:
+    for name in inputs.changed():
+        frame.find(f"changed its input {name}")
+    if codec.holds_opaque(data) is None and not is_lossless(info.codec, data):
+        frame.find("its output does not decode to itself")

@@ -2,27 +2,22 @@
 
 from __future__ import annotations
 
-import contextlib
-import json
-from collections import defaultdict
 from collections.abc import Iterator
+from functools import cached_property
 from typing import Any
 
 import attrs
 import msgspec
 
-from runtime import failure, streams
-from runtime.effects import STREAM
+from runtime import span_json, streams
 from runtime.failure import STATUS
 from runtime.listing import attributes_of
-from runtime.scope import call_address
+from runtime.plain import brief
 from storage import codec, digest
-from storage.errors import StorageError
-from storage.records import Error, Intent, Outcome, Ref
+from storage.records import Error, Intent
 from storage.records import Span as SpanRecord
-from storage.store import LocalStore
 from storage.stored import Stored
-from storage.values import Opaque
+from storage.values import StandIn
 
 EFFECT, NESTED = 0, 1
 
@@ -36,8 +31,19 @@ class Result:
     data: bytes | None
     """The encoded value, where status is ok; a stream's chunks whatever it ended in."""
     digest: bytes
-    """Keyed; equal exactly where outcomes are equal."""
+    """Keyed; see `same`."""
     error: Error | None = None
+    gone: bool = False
+    """Only the digest of the value is known: its content was left out, or is damaged."""
+
+    def same(self, other: Result) -> bool:
+        """Whether two outcomes are known to be equal."""
+        return self is other or (self.digest == other.digest and self.unknown is None and other.unknown is None)
+
+    @cached_property
+    def unknown(self) -> StandIn | None:
+        """What of the value could not be encoded, so that its digest compares nothing."""
+        return None if self.data is None or self.gone else codec.unknown_part(self.data)
 
     @property
     def ok(self) -> bool:
@@ -90,8 +96,15 @@ class Call:
     span: Span | None
     """Of a nested step."""
     attributes: dict[str, Any]
+    findings: list[str]
+    """Of an effect."""
     start_ns: int
     duration_ns: int
+
+    @property
+    def duration_ms(self) -> float:
+        """How long it took."""
+        return self.duration_ns / 1e6
 
     @property
     def is_effect(self) -> bool:
@@ -117,6 +130,16 @@ class Span:
     record: SpanRecord
     result: Result
     calls: list[Call] = attrs.field(factory=list)
+
+    @property
+    def attributes(self) -> dict[str, Any]:
+        """What its code and the standard steps told of it."""
+        return self.record.attributes or {}
+
+    @property
+    def duration_ms(self) -> float:
+        """How long it took."""
+        return self.record.duration / 1e6
 
     @property
     def fingerprint(self) -> bytes:
@@ -145,6 +168,11 @@ class Recording:
     """Every span by address, nodes in the graph's order, each followed by its nested steps."""
     result: Result | None
     """None where the run never ended."""
+
+    @property
+    def input_value(self) -> Any:
+        """What the run was given, without its types."""
+        return codec.decode_any(self.input)
 
     @property
     def output(self) -> Any:
@@ -225,184 +253,25 @@ class Recording:
             found[name] = source.result.value
         return found
 
-    def to_json(self) -> dict[str, Any]:
-        """The trace as plain JSON data."""
-        return {
-            "trace_id": self.trace_id,
-            "agent": self.agent,
-            "status": self.status,
-            "replay_of": self.original,
-            "trace": {"attributes": plain(self.attributes)},
-            "input": plain(codec.decode_any(self.input)),
-            "output": plain(self.output),
-            "damage": list(self.stored.damage),
-            "spans": [_span_json(self, address, item) for address, item in self.tree()],
-        }
+    def to_json(self, *, full: bool = True) -> dict[str, Any]:
+        """The trace as OpenTelemetry-shaped JSON data: `trace_id`, `trace.attributes` and `spans`.
+
+        Args:
+            full: also what went into each span and each of its calls, and what came out.
+        """
+        return span_json.to_json(self, full=full)
 
     def show(self) -> None:
-        """Print the trace as a tree."""
-        print(json.dumps(self.to_json(), indent=2, ensure_ascii=False))  # noqa: T201 - printing is what it is for
+        """Print the trace as a tree: addresses, how each ended, how long it took, and what came out."""
+        wide = max((len(address) for address in self.addresses()), default=0)
+        print(f"{self.trace_id}  {self.agent}  {self.status}")  # noqa: T201 - printing is what it is for
+        for address, item in self.tree():
+            result = item.result
+            told = "unfinished" if result is None else result.text
+            print(f"  {address:<{wide}}  {item.duration_ms:>9.1f} ms  {told}")  # noqa: T201 - as above
 
     def __repr__(self) -> str:
         return f"<Recording {self.trace_id} {self.agent} {self.status}, {len(self.spans)} spans>"
-
-
-def _span_json(recording: Recording, address: str, item: Span | Call) -> dict[str, Any]:
-    if isinstance(item, Span):
-        record = item.record
-        given = recording.inputs(item)
-        times = record.start, record.duration
-        attributes, findings = record.attributes, record.findings
-        attempts = [
-            {
-                "status": STATUS[status],
-                "duration_ms": took / 1e6,
-                "error": None if error is None else error.message,
-            }
-            for _, took, status, error in record.attempts or ()
-        ]
-        result: Result | None = item.result
-        span_id, kind = record.span_id.hex(), "step"
-    else:
-        given = codec.decode_any(item.request)
-        times = item.start_ns, item.duration_ns
-        attributes, findings, attempts = item.attributes, None, []
-        result, span_id, kind = item.result, None, "effect"
-    parent = address.rpartition("/")[0]
-    return {
-        "address": address,
-        "span_id": span_id,
-        "parent": parent.partition("!")[0] or None,
-        "name": address.rpartition("/")[2],
-        "kind": kind,
-        "start_ms": times[0] / 1e6,
-        "duration_ms": times[1] / 1e6,
-        "status": "unfinished" if result is None else result.status,
-        "input": plain(given),
-        "output": None if result is None else plain(result.value),
-        "error": None if result is None or result.error is None else result.text,
-        "attempts": attempts,
-        "attributes": plain(attributes or {}),
-        "findings": list(findings or ()),
-    }
-
-
-def plain(value: Any) -> Any:
-    """A decoded value as JSON data: bytes as hexadecimal text, vectors by shape, stand-ins by what they say."""
-    if isinstance(value, dict):
-        return {str(key): plain(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [plain(item) for item in value]
-    if value is None or isinstance(value, (str, bool, int)):
-        return value
-    if isinstance(value, float):
-        return value if value == value and abs(value) != float("inf") else repr(value)  # noqa: PLR0124 - NaN
-    if isinstance(value, bytes):
-        return value.hex()
-    return repr(value)
-
-
-def brief(value: Any, width: int = 100) -> str:
-    """A value in one line."""
-    text = json.dumps(plain(value), ensure_ascii=False)
-    return text if len(text) <= width else f"{text[: width - 1]}…"
-
-
-def load(store: LocalStore, trace_id: bytes) -> Recording:
-    """Read a trace and take it apart.
-
-    Raises:
-        TraceNotFound: it is not in the store.
-        CorruptRecord: what is there cannot be read as a trace.
-    """
-    stored = store.load(trace_id)
-    manifest = codec.decode_any(stored.manifest)
-    return _Loader(store, stored, manifest).load()
-
-
-class _Loader:
-    def __init__(self, store: LocalStore, stored: Stored, manifest: list[Any]) -> None:
-        self._store, self._stored, self._manifest = store, stored, manifest
-        self._mac = store.mac
-        self._intents: dict[int, list[tuple[int, Intent]]] = defaultdict(list)
-        for number, intent in sorted(stored.intents.items(), key=lambda item: (item[1].start, item[0])):
-            self._intents[intent.parent].append((number, intent))
-        self._by_intent = {span.intent: (number, span) for number, span in stored.spans.items() if span.intent}
-        self._spans: dict[str, Span] = {}
-
-    def load(self) -> Recording:
-        stored = self._stored
-        nodes: list[list[Any]] = self._manifest[2]
-        by_node = {span.node: (number, span) for number, span in stored.spans.items() if span.node >= 0}
-        for place, node in enumerate(nodes):
-            if place in by_node:
-                number, record = by_node[place]
-                self._span(node[0], node[0], number, record, node[1])
-        end = stored.end
-        result = None
-        if end is not None:
-            result = self._settled(end.status, end.output, end.error)
-        header = stored.header
-        return Recording(
-            stored.trace_id.hex(), stored, self._mac, header.agent, header.fingerprint, self._value(header.input),
-            nodes, self._spans, result,
-        )  # fmt: skip
-
-    def _value(self, ref: Ref) -> bytes:
-        try:
-            return self._stored.value(ref)
-        except StorageError as error:
-            # One value that cannot be had must not hide the others: what uses it is unreplayable, by name.
-            return codec.encode(Opaque("?", "", str(error)))
-
-    def _span(self, address: str, name: str, number: int, record: SpanRecord, kind: str) -> Span:
-        span = Span(address, name, record.node, kind, record, self._settled(record.status, record.output, record.error))
-        self._spans[address] = span
-        retried = bool(record.attempts)
-        for intent_id, intent in self._intents[number]:
-            where = call_address(address, intent.attempt if retried else None, intent.name, intent.lane, intent.nth)
-            span.calls.append(self._call(where, intent_id, intent))
-        return span
-
-    def _call(self, address: str, number: int, intent: Intent) -> Call:
-        request = self._value(intent.request)
-        same = request if intent.call == EFFECT else codec.canonical(request)
-        key = (intent.attempt, intent.name, self._mac("request", same))
-        if intent.call == NESTED:
-            found = self._by_intent.get(number)
-            if found is None:
-                return Call(intent, number, address, request, key, None, 0, None, {}, intent.time, 0)
-            span = self._span(address, intent.name, *found, "step")
-            record = span.record
-            return Call(
-                intent, number, address, request, key, span.result, record.completion, span, {}, record.start,
-                record.duration,
-            )  # fmt: skip
-        outcome = self._stored.outcomes.get(number)
-        if outcome is None:
-            return Call(intent, number, address, request, key, None, 0, None, {}, intent.time, 0)
-        return Call(
-            intent, number, address, request, key, self._result(intent, outcome), outcome.completion, None,
-            dict(outcome.attributes or {}), intent.time, outcome.time - intent.time,
-        )  # fmt: skip
-
-    def _result(self, intent: Intent, outcome: Outcome) -> Result:
-        if intent.flags & STREAM:
-            chunks = self._value(outcome.value)
-            if codec.is_opaque(chunks):  # they are gone
-                return result_of(self._mac, failure.OK, chunks, None)
-            return stream_result(self._mac, outcome.status, chunks, outcome.error)
-        return self._settled(outcome.status, outcome.value, outcome.error)
-
-    def _settled(self, status: int, ref: Ref, error: Error | None) -> Result:
-        if status != failure.OK:
-            return result_of(self._mac, status, None, error)
-        result = result_of(self._mac, status, self._value(ref), None)
-        if result.data is not None and codec.is_opaque(result.data):
-            # The content of a value that was left out is gone, its digest is not: a step may still reproduce it.
-            with contextlib.suppress(StorageError):
-                result.digest = self._stored.digest(ref)
-        return result
 
 
 def static(address: str) -> str:

@@ -10,12 +10,12 @@ import attrs
 from runtime import step
 from steps.attributes import tell
 from steps.providers import Checker, provides
+from steps.sentences import sentences
 from steps.values import Answer, Cited, Claim, Hit, Support
 
 TOOL: Final = "tool"
 """The source of a sentence that was written from a tool's record."""
 
-_SENTENCE_END: Final = re.compile(r"(?<=[.!?])\s+(?=[A-Z0-9\"'])")
 _CHECKABLE: Final = re.compile(
     r"\d|\b(?:one|two|three|four|five|six|seven|eight|nine|ten|twelve|fourteen|fifteen|twenty|thirty|forty|fifty|sixty|ninety|hundred)\b"
     r"|\b(?:clause|policy|guarantee|warranty)\b",
@@ -23,14 +23,10 @@ _CHECKABLE: Final = re.compile(
 )
 
 
-def sentences(text: str) -> tuple[str, ...]:
-    """The sentences of a text."""
-    return tuple(one.strip() for one in _SENTENCE_END.split(text) if one.strip())
-
-
-def claims_of(text: str) -> tuple[str, ...]:
-    """The sentences that say something that can be checked: a number, or the name of a rule."""
-    return tuple(one for one in sentences(text) if _CHECKABLE.search(one))
+def claims_of(answer: Answer) -> tuple[str, ...]:
+    """The sentences that say something that can be checked: a number, or the name of a rule. A source's own id is none."""
+    named = {f"({source})" for source in answer.sources}
+    return tuple(one for one in sentences(answer.text) if one not in named and _CHECKABLE.search(one))
 
 
 @attrs.frozen
@@ -46,7 +42,7 @@ class Cite:
     @step
     async def __call__(self, answer: Answer, hits: tuple[Hit, ...]) -> Cited:
         """Every claim with what supports it. The hits are what the answer was written from, not what is in force."""
-        claims = claims_of(answer.text)
+        claims = claims_of(answer)
         asked = tuple(claim for claim in claims if claim not in answer.facts)
         found = dict(zip(asked, await self.checker.check(asked), strict=True)) if asked else {}
         cited = Cited(tuple(Claim(claim, found.get(claim) or Support(supported=True, source=TOOL)) for claim in claims))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterable
 from typing import Final
 
@@ -14,6 +15,7 @@ from steps.providers import Chat, provides
 from steps.values import Answer, Candidate, ChatRequest, Cited, Completion, Message, Part, Turn, Verdict
 
 GRAMMAR: Final = 'root ::= "yes" | "no"'
+_SAID: Final = re.compile(r"(yes|no)[.!,;]*(?:\s|$)")
 CANDIDATES: Final = 20
 """How many candidates of the first token are asked for: yes and no are nearly always among them."""
 
@@ -89,9 +91,9 @@ def probability_of_yes(written: Completion) -> float:
     yes, no = _mass(first, "yes"), _mass(first, "no")
     if yes + no > 0:
         return yes / (yes + no)
-    said = written.text.strip().lower()
-    if said.startswith(("yes", "no")):
-        return float(said.startswith("yes"))
+    said = _SAID.match(written.text.strip().lower())
+    if said is not None:
+        return float(said[1] == "yes")
     raise ValueError(f"the judge said neither yes nor no: {written.text!r}")
 
 

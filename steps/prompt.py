@@ -69,8 +69,8 @@ def apportion(weights: dict[PartName, int], total: int) -> dict[PartName, int]:
     """`total` shared out by weight in whole numbers that add up to it: Hamilton's method of largest remainders."""
     whole = sum(weights.values())
     if whole == 0:
-        return dict.fromkeys(weights, 0)
-    shares = {name: total * weight // whole for name, weight in weights.items()}
+        return weights
+    shares: dict[PartName, int] = {name: total * weight // whole for name, weight in weights.items()}
     behind = sorted(weights, key=lambda name: (-(total * weights[name] % whole), NAMES.index(name)))
     for name in behind[: total - sum(shares.values())]:
         shares[name] += 1

@@ -25,6 +25,10 @@ class Rerank:
     @step
     async def __call__(self, query: str, hits: tuple[Hit, ...]) -> tuple[Hit, ...]:
         """Best first, with the scorer's scores; hits of one score keep their order."""
+        return await self.order(query, hits)
+
+    async def order(self, query: str, hits: tuple[Hit, ...]) -> tuple[Hit, ...]:
+        """The same for a step that does more than this one: without a span of its own."""
         if not hits:
             tell("rerank", {"rerank.changed_top1": False})
             return ()

@@ -12,7 +12,7 @@ import re
 import reprlib
 import types
 import typing
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Final
 
 import attrs
@@ -101,13 +101,20 @@ def opaque(value: Any, reason: str) -> Opaque:
         text = shower.repr(value)
     except Exception as error:  # a repr may do anything
         text = f"<repr failed: {type(error).__name__}>"
-    clean = text[:_OPAQUE_TEXT].encode("utf-8", "backslashreplace").decode()
-    said = reason.encode("utf-8", "backslashreplace").decode()
-    return Opaque(f"{kind.__module__}.{kind.__qualname__}", clean, said[:_OPAQUE_TEXT])
+    return Opaque(as_utf8(f"{kind.__module__}.{kind.__qualname__}"), as_utf8(text[:_OPAQUE_TEXT]), as_utf8(reason)[:_OPAQUE_TEXT])
+
+
+def as_utf8(text: str) -> str:
+    """A text that can be stored: lone surrogates as their escapes."""
+    return text.encode("utf-8", "backslashreplace").decode()
 
 
 def _encode_opaque(value: Any, error: BaseException) -> bytes:
-    return _natural.encode(opaque(value, f"{type(error).__name__}: {error}"))
+    try:
+        said = f": {error}"
+    except Exception:  # so may the text of what a serializer of the value's own raised
+        said = ""
+    return _natural.encode(opaque(value, f"{type(error).__name__}{said}"))
 
 
 def encode(value: Any) -> bytes:
@@ -136,7 +143,7 @@ def encode_request(value: Any) -> bytes:
         return _sorted.encode(value)
     except TypeError:
         try:
-            return canonical(_natural.encode(_fix_sets(value)))
+            return _canonical(_natural.encode(_fix_sets(value)))
         except Exception as error:
             return _encode_opaque(value, error)
     except Exception as error:
@@ -144,7 +151,14 @@ def encode_request(value: Any) -> bytes:
 
 
 def canonical(data: bytes) -> bytes:
-    """The canonical form of stored bytes: every map sorted by its keys."""
+    """The canonical form of stored bytes: every map sorted by its keys. Never raises: what is too deep becomes an `Opaque`."""
+    try:
+        return _canonical(data)
+    except Exception as error:
+        return _natural.encode(Opaque("?", "", as_utf8(f"{type(error).__name__}: {error}")))
+
+
+def _canonical(data: bytes) -> bytes:
     value = _verbatim.decode(data)
     try:
         return _sorted.encode(value)
@@ -310,22 +324,40 @@ def is_opaque(data: bytes) -> bool:
 
 def holds_opaque(data: bytes) -> StandIn | None:
     """The first stand-in inside stored bytes, or None where the value is whole."""
-    # Nearly every value has no byte sequence that could be one: an extension's head, its length, its code.
-    if _STAND_IN_HEAD.search(data) is None:
-        return None
+    return next(_stand_ins(data), None)
+
+
+def unknown_part(data: bytes) -> StandIn | None:
+    """The first part of stored bytes that nobody can know any more, or None.
+
+    An `Opaque` is cut, so different values have the same one: equal bytes then do not mean equal values. The token of a
+    `Redacted` is of the value, so equal ones do.
+    """
+    return next((one for one in _stand_ins(data) if not isinstance(one, Redacted)), None)
+
+
+def _stand_ins(data: bytes) -> Iterator[StandIn]:
+    # Nearly every value has no byte that could be an extension's head, or none that a length and a code follow.
+    if not any(head in data for head in _EXTENSION_HEADS) or _STAND_IN_HEAD.search(data) is None:
+        return
     todo = [decode_any(data)]
     while todo:
         one = todo.pop()
         if isinstance(one, StandIn):
-            return one
-        if isinstance(one, dict):
+            yield one
+        elif isinstance(one, dict):
             todo += [*one.values(), *one]
         elif isinstance(one, list):
             todo += one
-    return None
 
 
-_STAND_IN_HEAD: Final = re.compile(rb"[\xd4-\xd8][\x02-\x04]|\xc7.[\x02-\x04]|\xc8..[\x02-\x04]|\xc9....[\x02-\x04]", re.DOTALL)
+_EXTENSION_HEADS: Final = b"\xc7\xc8\xc9\xd4\xd5\xd6\xd7\xd8"
+# What it begins with is one set of bytes, for which the search is twice as fast.
+_STAND_IN_HEAD: Final = re.compile(
+    rb"[\xc7-\xc9\xd4-\xd8](?:(?<=[\xd4-\xd8])[\x02-\x04]"
+    rb"|(?<=\xc7).[\x02-\x04]|(?<=\xc8)..[\x02-\x04]|(?<=\xc9)....[\x02-\x04])",
+    re.DOTALL,
+)
 
 
 def schema(declared: Any) -> dict[str, Any] | None:

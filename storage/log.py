@@ -26,6 +26,8 @@ _RECORD_SHIFT: Final = 10
 """Every queued record is counted for 1 KB, and a value of its own for its length on top."""
 _GATHER_SECONDS: Final = 0.005
 _REPORT_SECONDS: Final = 1.0
+_OVERFLOW: Final = "more was recorded than the disk took"
+_CLOSED: Final = "the log was closed"
 
 
 class Place(Protocol):
@@ -122,8 +124,8 @@ class Log:
                     self._refuse(sink)
                     return
             queue.append((sink, kind, record_id, fields, large))
-        except Exception:
-            self._refuse(sink)
+        except Exception as error:
+            self._refuse(sink, f"{type(error).__name__}: {error}")
             return
         if self._idle:
             self._rouse()
@@ -133,11 +135,11 @@ class Log:
         """Whether more than half of what may wait for the disk does: time to begin fewer runs."""
         return (len(self._queue) << _RECORD_SHIFT) + self._large > self._limit >> 1
 
-    def _refuse(self, sink: Sink) -> None:
+    def _refuse(self, sink: Sink, why: str = "") -> None:
         with self._lock:
             self._refused += 1
             self._overflowed = True
-            sink.lost += 1
+            sink.lose(why or (_CLOSED if self._closed else _OVERFLOW))
 
     def _rouse(self) -> None:
         self._idle = False
@@ -297,7 +299,7 @@ class Log:
             reason = RecordsLost(f"records were lost: {type(failure).__name__}: {failure}")
             reason.__cause__ = failure
         elif overflowed:
-            reason = RecordsLost("records were dropped: more was recorded than the disk took")
+            reason = RecordsLost(f"records were dropped: {_OVERFLOW}")
         for future in waiting:
             if not future.set_running_or_notify_cancel():
                 continue
@@ -314,7 +316,7 @@ class Log:
             return
         new, self._told, self._told_at = dropped - self._told, dropped, now
         failure, self._last = self._last, None
-        why = "more was recorded than the disk took" if failure is None else f"{type(failure).__name__}: {failure}"
+        why = _OVERFLOW if failure is None else f"{type(failure).__name__}: {failure}"
         with contextlib.suppress(Exception):
             self._on_loss(f"{new:,} records were not stored in {self._store.log_folder}: {why}")
 

@@ -15,12 +15,14 @@ class Sink:
         first: the first record id.
     """
 
-    __slots__ = ("ended", "latest", "lost", "next_id", "personal", "trace_id", "values", "writer", "written")
+    __slots__ = ("ended", "latest", "lost", "next_id", "personal", "trace_id", "values", "why", "writer", "written")
 
     trace_id: bytes
     next_id: Callable[[], int]
     lost: int
     """Records that were given and may not be on disk."""
+    why: str
+    """What the first of them was lost to."""
     written: int
     """Records written, values among them."""
     personal: bool
@@ -40,6 +42,12 @@ class Sink:
         self.personal = self.ended = False
         self.values = {}
         self.latest = None
+        self.why = ""
+
+    def lose(self, why: str) -> None:
+        """Count a record that may not reach the disk."""
+        self.lost += 1
+        self.why = self.why or why
 
     def forget(self) -> None:
         """One of the values written may be gone: the next use writes it again."""

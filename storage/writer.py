@@ -145,8 +145,9 @@ class Writer:
 
     def _lose(self, marks: list[tuple[Sink, int]]) -> None:
         self.lost += len(marks)
+        why = f"{type(self.failure).__name__}: {self.failure}"
         for sink, count in marks:
-            sink.lost += 1
+            sink.lose(why)
             sink.written -= count
             sink.forget()
 

@@ -38,7 +38,7 @@ def test_no_module_takes_the_place_of_a_public_name() -> None:
 
 
 def test_importing_is_light() -> None:
-    heavy = ("boto3", "numpy", "pydantic", "trio", "rich", "bm25s", "xllamacpp")
+    heavy = ("boto3", "numpy", "pydantic", "trio", "rich", "bm25s", "xllamacpp", "onnxruntime", "tokenizers", "openai")
     code = f"import sys, runtime; print([name for name in {heavy!r} if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
 

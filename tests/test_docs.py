@@ -11,8 +11,12 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-PAGES = [ROOT / "README.md", ROOT / "docs" / "agents.md"]
+PAGES = [page for page in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))) if "```python" in page.read_text("utf-8")]
 BLOCK = re.compile(r"^```(python|text)\n(.*?)^```", re.MULTILINE | re.DOTALL)
+
+
+def test_the_pages_that_teach_have_snippets() -> None:
+    assert {page.name for page in PAGES} >= {"README.md", "agents.md", "providers.md", "tutorial.md"}
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)

@@ -1,4 +1,4 @@
-"""The order service: who ordered what, looked up by user."""
+"""The order service: who ordered what, looked up by customer."""
 
 from __future__ import annotations
 
@@ -15,43 +15,47 @@ import runtime
 
 ORDERS: Final = Path(__file__).parent / "orders.json"
 
-Record = dict[str, Any]
-"""An order as the service keeps it, every field."""
-
 
 class Order(msgspec.Struct, frozen=True):
-    """What the bot needs to know of an order."""
+    """An order."""
 
-    order_id: str
-    status: str
-    total: float
-    items: tuple[str, ...]
-    days_late: int | None
-    """None where the service knows no promised or no delivery date."""
+    id: str
+    item: str
+    amount: float
+    currency: str = "rupees"
+    promised: date | None = None
+    delivered: date | None = None
+    """None where it is still on its way."""
 
-    @classmethod
-    def of(cls, record: Record) -> Order:
-        """From the service's record."""
-        paid = [each["amount"] for each in record["payment_history"] if each["transaction_type"] == "payment"]
-        late = None
-        if "delivered" in record:
-            late = (date.fromisoformat(record["delivered"]) - date.fromisoformat(record["promised"])).days
-        names = tuple(item["name"] for item in record["items"])
-        return cls(record["order_id"].lstrip("#"), record["status"], sum(paid), names, late)
+    @property
+    def days_late(self) -> int | None:
+        """After the promised date; None where it has not arrived."""
+        if self.promised is None or self.delivered is None:
+            return None
+        return (self.delivered - self.promised).days
+
+    @property
+    def price(self) -> str:
+        """The amount as a customer reads it."""
+        return f"{self.amount:.10g} {self.currency}"
 
     def told(self) -> str:
-        """In a sentence, as the model reads it."""
-        text = f"Order {self.order_id}: {self.status}, amount {self.total:.2f} dollars, {', '.join(self.items)}"
-        if self.days_late is None:
-            return f"{text}."
-        return f"{text}, arrived {self.days_late} days late." if self.days_late > 0 else f"{text}, arrived on time."
+        """In a sentence, as the model reads it. The dates, not the lateness: a small model repeats any number of days."""
+        text = f"Order {self.id}: {self.item}, amount {self.price}"
+        if self.promised is not None and self.delivered is not None:
+            text += f", promised {_day(self.promised)}, delivered {_day(self.delivered)}"
+        return f"{text}."
+
+
+def _day(when: date) -> str:
+    return f"{when.day} {when:%B}"
 
 
 def meant(message: str, orders: Iterable[Order]) -> Order | None:
-    """The order a message names by its number, else the first, else none."""
-    known = list(orders)
+    """The order that a message names by its number; the only one, where the customer has one; else none."""
+    known = tuple(orders)
     named = set(re.findall(r"\w+", message))
-    return next((order for order in known if order.order_id in named), known[0] if known else None)
+    return next((order for order in known if order.id in named), known[0] if len(known) == 1 else None)
 
 
 @attrs.define(eq=False)
@@ -59,27 +63,28 @@ class Orders:
     """The service.
 
     Args:
-        name: of the service, its identity in a recording. What it answers changes from day to day and is
-            recorded with each call.
-        by_user: the records of each user.
+        name: of the service, its identity in a recording. What it answers changes from day to day and is recorded with
+            each call.
+        by_customer: the orders of each customer.
     """
 
     name: str
-    by_user: dict[str, list[Record]]
+    by_customer: dict[str, tuple[Order, ...]]
 
     @classmethod
     def read(cls, name: str, path: Path) -> Orders:
-        """A service over a JSON list of records."""
-        by_user: dict[str, list[Record]] = {}
-        for record in msgspec.json.decode(path.read_bytes(), type=list[Record]):
-            by_user.setdefault(record["user_id"], []).append(record)
-        return cls(name, by_user)
+        """A service over a JSON list of orders, each with its `customer`."""
+        by_customer: dict[str, tuple[Order, ...]] = {}
+        for record in msgspec.json.decode(path.read_bytes(), type=list[dict[str, Any]]):
+            customer = record.pop("customer")
+            by_customer[customer] = (*by_customer.get(customer, ()), msgspec.convert(record, Order))
+        return cls(name, by_customer)
 
     def fingerprint(self) -> str:
         """The name of the service."""
         return self.name
 
-    @runtime.effect(side_effect=False, idempotent=True)
-    async def of_user(self, user_id: str) -> list[Record]:
-        """All orders of a user, whole; an unknown user has none."""
-        return self.by_user.get(user_id, [])
+    @runtime.effect(idempotent=True)
+    async def of_customer(self, customer: str) -> tuple[Order, ...]:
+        """All orders of a customer; an unknown one has none."""
+        return self.by_customer.get(customer, ())

@@ -1,0 +1,281 @@
+"""Evaluating one span of a replay: verified, reused, or run again.
+
+A span runs again only if it was swapped or named live, its code or inputs changed, it was never recorded, or a nested step
+below it was swapped and, probed on its recorded calls, gave another outcome. A re-run that yields the recorded outcome cuts
+everything below off. Where a trace is verified, spans that stand run too, each on its recorded inputs.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import attrs
+
+from replay.answers import Answers
+from replay.arguments import Arguments, arguments
+from replay.asked import Asked
+from replay.certifier import Certifier
+from replay.frontier import Frontier
+from replay.selection import Request
+from replay.unknown import UnknownInput, opaque
+from runtime import failure
+from runtime.declaration import Bound, StepInfo, describe
+from runtime.engine import run_step, run_step_sync
+from runtime.recording import Call, Recording, Result, Span, result_of, stream_result
+from runtime.scope import Frame
+from runtime.streams import close_all
+from storage import codec
+
+
+@attrs.frozen(eq=False)
+class Evaluation:
+    """What is to be evaluated."""
+
+    address: str
+    step: StepInfo
+    wanted: codec.Codec
+    """Of the output."""
+    span: Span | None
+    """What was recorded at the address; None where nothing was, or the inputs are others."""
+    counterpart: Span | None
+    """What was recorded in its place: its calls may answer."""
+    inputs: Callable[[], Arguments]
+    """May raise `UnknownInput`."""
+    same: bool
+    """Whether the inputs are the recorded ones."""
+    sync: bool = False
+    """Whether a sync step asks for it, which cannot wait."""
+
+
+@attrs.frozen(eq=False)
+class Executed:
+    """A span whose code ran, for the replay's own trace."""
+
+    asked: list[Asked]
+    frame: Frame
+    fingerprint: bytes
+
+
+class Evaluator:
+    """Evaluates spans, each once where its inputs are the recorded ones.
+
+    Args:
+        recording: of the trace.
+        request: what is swapped, overridden, live.
+        redact: applied to every value before it is encoded.
+        grace: seconds that an answer waits, beyond the span's recorded duration, for one that came earlier.
+        answers: makes the oracle of a span that runs again.
+    """
+
+    def __init__(
+        self,
+        recording: Recording,
+        request: Request,
+        *,
+        redact: Callable[[Any], Any],
+        grace: float,
+        answers: Callable[..., Answers],
+    ) -> None:
+        self.recording, self.request, self.grace = recording, request, grace
+        self.mac = recording.mac
+        self._redact, self._answers = redact, answers
+        self.ran: list[str] = []
+        """Addresses whose code ran, in order."""
+        self.results: dict[str, Result] = {}
+        self.executed: dict[str, Executed] = {}
+        self.callees: dict[str, StepInfo] = {}
+        self.notes: list[str] = []
+        self.frontier = Frontier(recording, request)
+        self.certifier = Certifier(self.executed)
+        self.entries = self.certifier.entries
+        self._memo: dict[str, Result] = {}
+
+    def encode(self, value: Any, encode: codec.Encode) -> bytes:
+        """As in a live run: redaction, then encoding."""
+        return encode(self._redact(value))
+
+    def result(self, status: int, data: bytes | None, error: BaseException | None) -> Result:
+        """An outcome of this replay."""
+        return result_of(self.mac, status, data, None if error is None else failure.describe(error))
+
+    def stream_result(self, status: int, data: bytes, error: BaseException | None) -> Result:
+        """What a stream of this replay ended in."""
+        return stream_result(self.mac, status, data, None if error is None else failure.describe(error))
+
+    async def evaluate(self, work: Evaluation) -> Result:
+        """The outcome of a span."""
+        address, span = work.address, work.span
+        if span is not None and span.address in self._memo:
+            self.results[address] = self._memo[span.address]
+            return self._memo[span.address]
+        swap = self.request.swaps.get(address)
+        if swap is not None:
+            work = attrs.evolve(work, step=describe(swap))
+        why = "swapped" if swap is not None else self._why_again(work)
+        if not why and span is not None:
+            kept = await self._stand(work, span)
+            if kept is not None:
+                return kept
+            why = "a nested step changed"
+        result = await self._rerun(work, why)
+        if span is not None:
+            self._memo[span.address] = result
+        return result
+
+    def _why_again(self, work: Evaluation) -> str:
+        """Why a span that nobody swapped runs again, or nothing where it stands."""
+        address, span = work.address, work.span
+        if address in self.request.live and not self._is_effect_key(address):
+            return "live"
+        if span is None:
+            return "never recorded" if work.counterpart is None else "asked otherwise"
+        now = work.step.fingerprint.digest
+        if span.fingerprint != now and not self.request.use_recorded_code:
+            changed = f"recorded {span.fingerprint.hex()[:4]}, now {now.hex()[:4]}"
+            self.notes.append(f"{address}: {changed}")
+            return f"code: {changed}"
+        if not work.same:
+            return "inputs changed"
+        return "was cancelled" if span.result.status == "cancelled" else ""
+
+    def _is_effect_key(self, address: str) -> bool:
+        return any(call.address == address and call.is_effect for call in self.recording.calls)
+
+    async def _stand(self, work: Evaluation, span: Span) -> Result | None:
+        """A span whose code and inputs stand: verified or reused. None where a nested step's new outcome makes it run again."""
+        chosen = self.request
+        if not chosen.verifies:
+            if chosen.live.below(work.address) and any(call.is_effect and call.address in chosen.live for call in span.calls):
+                return None
+            if chosen.below(work.address) and await self._probe(span):
+                return None
+            return self._reuse(work.address, span, "recorded code" if chosen.use_recorded_code else "")
+        if chosen.use_recorded_code and span.fingerprint != work.step.fingerprint.digest:
+            return self._reuse(work.address, span, "recorded code")
+        answers = self._answers(self, span, verify=True)
+        result = await self._execute(work, answers)
+        self.certifier.certify(work.address, span, answers, result)
+        # Equal outcomes: the new one also has the content, where the recorded one was left out.
+        stands = result if result.same(span.result) else span.result
+        self.results[work.address] = stands
+        changed = False
+        for call in span.nested:
+            callee = self.callees.get(call.address)
+            if call.span is None or callee is None:
+                continue
+            outcome = await self._nested_again(call, call.span, callee)
+            changed = changed or not outcome.same(call.span.result)
+        return None if changed else stands
+
+    def _reuse(self, address: str, span: Span, reason: str) -> Result:
+        self.certifier.enter_all(span, "reused", reason)
+        self.results[address] = span.result
+        return span.result
+
+    def override(self, address: str, span: Span | None, value: Any, encode: codec.Encode) -> Result:
+        """A span whose outcome the caller gives."""
+        result = result_of(self.mac, failure.OK, self.encode(value, encode), None)
+        self.results[address] = result
+        unknown = result.unknown
+        if unknown is not None:
+            self.certifier.enter(address, "unreplayable", "step", opaque("the value it was overridden with", unknown))
+        else:
+            same = span is not None and result.same(span.result)
+            self.certifier.enter(address, "cut off" if same else "swapped", "step", "overridden")
+        for call in () if span is None else span.calls:
+            self.certifier.enter_call(call, "dropped", "its step was overridden")
+        return result
+
+    # nested steps
+
+    async def _nested_again(self, call: Call, span: Span, callee: StepInfo) -> Result:
+        """Evaluate a nested step on its recorded request."""
+        if call.address in self.request.overrides:
+            return self.override(call.address, span, self.request.overrides.get(call.address), callee.codec.encode)
+        swap = self.request.swaps.get(call.address)
+        inputs = functools.partial(arguments, call.request, callee, describe(swap) if swap is not None else callee)
+        return await self.evaluate(
+            Evaluation(call.address, callee, callee.codec, span, span, inputs, same=True, sync=not callee.is_async)
+        )
+
+    async def _probe(self, span: Span) -> bool:
+        """Whether a swapped nested step gives another outcome on one of its recorded calls, tried in recorded order."""
+        chosen = self.request
+        for call in sorted(span.nested, key=lambda call: call.intent.start):
+            nested = call.span
+            if nested is None:
+                continue
+            if call.address in chosen.swaps or call.address in chosen.overrides:
+                callee = self.callees.get(call.address) or describe(chosen.swaps.get(call.address) or _absent)
+                outcome = await self._nested_again(call, nested, callee)
+                if not outcome.same(nested.result):
+                    return True
+            elif call.address in chosen.live or (chosen.below(call.address) and await self._probe(nested)):
+                return True
+        return False
+
+    async def nested(self, asked: Asked, counterpart: Call | None, call: Bound) -> Result:
+        """A nested step that a re-run span asked for."""
+        address, info = asked.address, call.info
+        span = None if asked.recorded is None else asked.recorded.span
+        if address in self.request.overrides:
+            return self.override(address, span, self.request.overrides.get(address), info.codec.encode)
+        if span is not None and address in self.certifier.moved:
+            self.certifier.enter(address, "moved", "step")
+        near = span if span is not None else None if counterpart is None else counterpart.span
+        return await self.evaluate(
+            Evaluation(
+                address, info, info.codec, span, near, lambda: (call.args, call.kwargs), same=span is not None,
+                sync=not info.is_async,
+            )
+        )  # fmt: skip
+
+    # running code
+
+    async def _rerun(self, work: Evaluation, why: str) -> Result:
+        answers = self._answers(self, work.counterpart, verify=False)
+        result = await self._execute(work, answers)
+        self.results[work.address] = result
+        self.certifier.enter_asked(answers)
+        answers.note_reassigned()
+        self.certifier.enter_rerun(work.address, why, answers, result, work.span or work.counterpart)
+        return result
+
+    async def _execute(self, work: Evaluation, answers: Answers) -> Result:
+        header, info = self.recording.stored.header, work.step
+        wall = header.wall if answers.recorded is None else answers.recorded.record.wall
+        frame = Frame(answers, 0, work.address, header.seed, wall)
+        self.ran.append(work.address)
+        self.executed[work.address] = Executed(answers.asked, frame, info.fingerprint.digest)
+        try:
+            args, kwargs = work.inputs()
+            if work.sync and info.is_async:
+                raise UnknownInput(f"a sync step asks for it and cannot wait for {info.name}, which is async")
+        except UnknownInput as error:
+            answers.refusals.append(("unreplayable", str(error)))
+            return Result("blocked", None, b"")
+        try:
+            if work.sync:
+                value = run_step_sync(info, args, kwargs, frame)
+            else:
+                value = await run_step(info, args, kwargs, frame, waits=False)
+            if frame.streams is not None:
+                await close_all(frame.streams)
+            result = self.result(failure.OK, self.encode(value, work.wanted.encode), None)
+        except (KeyboardInterrupt, SystemExit):
+            raise
+        except BaseException as error:
+            if frame.streams is not None:
+                await close_all(frame.streams)
+            if answers.refusals:
+                return Result("blocked", None, b"")
+            if failure.is_cancellation(error):
+                raise
+            return self.result(failure.status_of(error), None, error)
+        return Result("blocked", None, b"") if answers.refusals else result
+
+
+def _absent() -> None:
+    """Stands for the callable of an overridden step, which is never called."""
