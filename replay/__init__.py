@@ -1,1 +1,9 @@
 """Taking a recording apart: matching, minimal work, the plan, the certificate, the difference."""
+
+from replay.blocked import Blocked
+from replay.certificate import Certificate, Entry
+from replay.difference import TraceDiff
+from replay.plan import Plan
+from replay.result import Replay
+
+__all__ = ("Blocked", "Certificate", "Entry", "Plan", "Replay", "TraceDiff")

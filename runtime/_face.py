@@ -138,8 +138,13 @@ class Runtime:
         for one in same:
             if one.fingerprint == found.fingerprint:
                 return one
+        if len(same) == 1:
+            return same[0]
         if same:
-            return same[-1]
+            raise UnknownAgent(
+                f"trace {found.trace_id} was recorded by agent {found.agent!r} of fingerprint {found.fingerprint.hex()[:8]}; "
+                f"here are {len(same)} of that name and none of that fingerprint: say which, with agent=..."
+            )
         known = ", ".join(sorted({name for name, _ in self._agents})) or "none"
         raise UnknownAgent(
             f"trace {found.trace_id} was recorded by agent {found.agent!r}; known here: {known}. Register it with "

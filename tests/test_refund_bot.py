@@ -27,8 +27,9 @@ from runtime import Runtime, Vector, vocabulary
 from runtime.recording import Call
 from steps import Turn
 from steps.attributes import tell, used
-from steps.hybrid import HybridIndex, sentences
+from steps.hybrid import HybridIndex
 from steps.providers import Embedder
+from steps.sentences import sentences
 
 # The models are as slow as the cores are busy with something else.
 pytestmark = pytest.mark.timeout(240)
