@@ -1,4 +1,4 @@
-"""The command: `kitchenlog run | list | show | replay | plan | diff | graph`.
+"""The command: `kitchenlog run | list | show | replay | plan | check | diff | graph`.
 
 Exit codes: 0 done and ok; 1 done, and something differs or is blocked; 2 it could not be done.
 """
@@ -344,6 +344,27 @@ def plan(
         emit(made.to_json())
     else:
         report.plan(made)
+
+
+@main.command()
+@click.option("--full", is_flag=True, help="Hash every value again.")
+@json_option
+@click.pass_obj
+@clearly
+def check(state: State, *, full: bool, as_json: bool) -> None:
+    r"""Read every trace of the store and say what is damaged. Nothing is changed.
+
+    \b
+    Example: kitchenlog check --full
+    """
+    with report.progress("checking", quiet=as_json) as tick:
+        found = state.runtime.check(full=full, progress=tick)
+    if as_json:
+        emit(report.check_json(found))
+    else:
+        report.check(found, full=full)
+    if not found.ok:
+        sys.exit(DIFFERS)
 
 
 @main.command()

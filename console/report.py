@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import attrs
 from rich.console import Console
 from rich.markup import escape
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.table import Table
 from rich.text import Text
 
@@ -211,3 +213,33 @@ def graph_json(agent: runtime.Agent[Any, Any]) -> dict[str, Any]:
             for spec in agent.nodes
         ],
     }
+
+
+@contextlib.contextmanager
+def progress(what: str, *, quiet: bool) -> Iterator[Callable[[int, int], None]]:
+    """A bar on standard error, which is told how many of how many are done; none where nobody watches."""
+    out = Console(stderr=True, highlight=False)
+    if quiet or not out.is_terminal:
+        yield lambda _done, _all: None
+        return
+    columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn()
+    with Progress(*columns, console=out, transient=True) as bar:
+        task = bar.add_task(what, total=None)
+        yield lambda done, every: bar.update(task, completed=done, total=every)
+
+
+def check_json(found: Any) -> dict[str, Any]:
+    """What a check found as JSON data."""
+    told = {key: value for key, value in found._asdict().items() if key != "findings"}
+    return {"ok": found.ok, **told, "findings": [one._asdict() for one in found.findings]}
+
+
+def check(found: Any, *, full: bool) -> None:
+    """What a check found."""
+    out = _console()
+    for one in found.findings:
+        out.print(Text(one.trace or "file", style="bold red").append(f"  {one.text}", style="default"), soft_wrap=True)
+    told = f"{found.traces:,} traces: {found.whole:,} whole, {found.unfinished:,} unfinished, {found.damaged:,} damaged"
+    if full:
+        told += f"; {found.values:,} values hashed again, {found.left_out:,} left out when recorded"
+    out.print(Text(told, style="green" if found.ok else "red"))

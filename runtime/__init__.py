@@ -10,6 +10,7 @@ from runtime._face import Runtime  # noqa: E402 - a shadowed package must be nam
 from runtime.agent import Agent  # noqa: E402 - as above
 from runtime.declaration import Retry, step  # noqa: E402 - as above
 from runtime.default import (  # noqa: E402 - as above
+    acheck,
     adiff,
     afeedback,
     alist,
@@ -17,6 +18,7 @@ from runtime.default import (  # noqa: E402 - as above
     aplan,
     areplay,
     arun,
+    check,
     configure,
     diff,
     feedback,
@@ -74,6 +76,7 @@ __all__ = (
     "UnknownAddress",
     "UnknownAgent",
     "Vector",
+    "acheck",
     "adiff",
     "afeedback",
     "alist",
@@ -81,6 +84,7 @@ __all__ = (
     "aplan",
     "areplay",
     "arun",
+    "check",
     "configure",
     "current",
     "diff",

@@ -27,6 +27,7 @@ from runtime.live_run import Run, run_live
 from runtime.recording import Recording
 from runtime.where import parse
 from storage import codec
+from storage.check import Report, check
 from storage.errors import StoreError
 from storage.log import Log
 from storage.records import Kind
@@ -286,6 +287,22 @@ class Runtime:
     async def adiff(self, old: str, new: str) -> TraceDiff:
         """As `diff`, in a worker thread."""
         return await anyio.to_thread.run_sync(self.diff, old, new)
+
+    def check(self, *, full: bool = False, progress: Callable[[int, int], None] | None = None) -> Report:
+        """Read every trace of the store and say what is damaged. Nothing is changed.
+
+        Args:
+            full: also hash every value again.
+            progress: told how many traces of how many are done.
+
+        Raises:
+            StoreError: the store cannot be read at all.
+        """
+        return check(self._reading(), full=full, progress=progress or (lambda _done, _all: None))
+
+    async def acheck(self, *, full: bool = False, progress: Callable[[int, int], None] | None = None) -> Report:
+        """As `check`, in a worker thread."""
+        return await anyio.to_thread.run_sync(functools.partial(self.check, full=full, progress=progress))
 
     # replaying
 

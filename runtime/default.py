@@ -100,6 +100,8 @@ def run(
     return default().run(agent, value, subject=subject, attributes=attributes, traceparent=traceparent)
 
 
+check = _Delegate(Runtime.check)
+acheck = _Delegate(Runtime.acheck)
 feedback = _Delegate(Runtime.feedback)
 afeedback = _AsyncDelegate(Runtime.afeedback)
 open = _Delegate(Runtime.open)

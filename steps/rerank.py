@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import attrs
+import msgspec
 
 from runtime import step
 from steps.attributes import tell, used
@@ -34,7 +35,7 @@ class Rerank:
             return ()
         scored = await self.scorer.score(query, tuple(hit.text for hit in hits))
         order = sorted(range(len(hits)), key=lambda place: -scored.scores[place])[: self.keep]
-        found = tuple(_with_score(hits[place], scored.scores[place]) for place in order)
+        found = tuple(msgspec.structs.replace(hits[place], score=scored.scores[place]) for place in order)
         tell(
             "rerank",
             {
@@ -46,7 +47,3 @@ class Rerank:
             },
         )
         return found
-
-
-def _with_score(hit: Hit, score: float) -> Hit:
-    return Hit(hit.id, hit.text, score, hit.title, hit.version, hit.status, hit.tenant)

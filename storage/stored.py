@@ -242,6 +242,11 @@ class Stored:
             case _, digest:
                 return digest
 
+    def refs(self) -> Iterator[Ref]:
+        """Every reference to a value, and every value of its own, named by a record or not."""
+        yield from (ref for record in self._records.values() if (ref := ref_of(record)) is not None and not isinstance(ref, int))
+        yield from self._values
+
     def find(self, digest: bytes) -> bytes | None:
         """The stored bytes of any value of this trace, by digest.
 

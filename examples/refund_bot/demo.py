@@ -56,7 +56,7 @@ def take_apart(shop: runtime.Runtime) -> str:
     trace = shipped.trace_of(shop)
     recording = shop.open(trace)
 
-    headline("1. What happened", f"trace {trace[:8]}, recorded on another machine, ships with this example")
+    headline("1. What happened", f"trace {trace[:8]}, the recording that ships with this example")
     told = recording.input_value["message"], recording.spans["generate"].result.value["text"]
     exchange(*told, csat=recording.attributes.get("outcome.csat"))
     console.print(Padding(tree(recording), (1, 2)))
