@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import datetime as dt
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -216,7 +216,7 @@ def graph_json(agent: runtime.Agent[Any, Any]) -> dict[str, Any]:
 
 
 @contextlib.contextmanager
-def progress(what: str, *, quiet: bool) -> Iterator[Callable[[int, int], None]]:
+def progress(what: str, *, quiet: bool) -> Generator[Callable[[int, int], None]]:
     """A bar on standard error, which is told how many of how many are done; none where nobody watches."""
     out = Console(stderr=True, highlight=False)
     if quiet or not out.is_terminal:

@@ -84,5 +84,14 @@ class Certificate:
 
     def __str__(self) -> str:
         verdict = "proved" if self.proved else "ok" if self.ok else "not ok"
-        counted = ", ".join(f"{number} {status}" for status, number in self.counts.items())
-        return f"{verdict}: {counted}"
+        told = [text for kind, word in (("step", "step"), ("effect", "call")) if (text := self._counted(kind, word))]
+        return f"{verdict}: {'; '.join(told) or 'nothing to replay'}"
+
+    def _counted(self, kind: str, word: str) -> str:
+        """`7 steps reproduced, 1 changed`."""
+        found = Counter(entry.status for entry in self.entries if (entry.kind == "effect") == (kind == "effect"))
+        parts = [f"{found[status]} {status}" for status in STATUSES if found[status]]
+        if not parts:
+            return ""
+        number, _, status = parts[0].partition(" ")
+        return ", ".join([f"{number} {word}{'' if number == '1' else 's'} {status}", *parts[1:]])

@@ -66,7 +66,7 @@ def test_from_a_run_to_a_fix(folder: Path) -> None:
 
     proved = kitchenlog(folder, "replay", trace, "--agent", "bot:agent")
     assert proved.returncode == 0, proved.stderr
-    assert "proved: 2 reproduced, 1 reused" in proved.stdout
+    assert "proved: 2 steps reproduced; 1 call reused" in proved.stdout
 
     swap = ["--agent", "bot:agent", "--swap", "retrieve=bot:backwards"]
     planned = kitchenlog(folder, "plan", trace, *swap, "--json")
