@@ -1,4 +1,4 @@
-"""The command: `kitchenlog run | list | show | replay | plan | check | diff | graph`.
+"""The command: `kitchenlog run | list | show | replay | plan | check | seal | diff | graph`.
 
 Exit codes: 0 done and ok; 1 done, and something differs or is blocked; 2 it could not be done.
 """
@@ -365,6 +365,23 @@ def check(state: State, *, full: bool, as_json: bool) -> None:
         report.check(found, full=full)
     if not found.ok:
         sys.exit(DIFFERS)
+
+
+@main.command()
+@json_option
+@click.pass_obj
+@clearly
+def seal(state: State, *, as_json: bool) -> None:
+    r"""Make packs of the record files of processes that have ended. Nothing is lost: a pack is read back first.
+
+    \b
+    Example: kitchenlog seal
+    """
+    sealed, kept = state.runtime.seal()
+    if as_json:
+        emit({"sealed": [one._asdict() for one in sealed], "kept": [one._asdict() for one in kept]})
+    else:
+        report.sealed(sealed, kept)
 
 
 @main.command()

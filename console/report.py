@@ -243,3 +243,13 @@ def check(found: Any, *, full: bool) -> None:
     if full:
         told += f"; {found.values:,} values hashed again, {found.left_out:,} left out when recorded"
     out.print(Text(told, style="green" if found.ok else "red"))
+
+
+def sealed(made: Sequence[Any], kept: Sequence[Any]) -> None:
+    """What became packs and what stays."""
+    out = _console()
+    for one in kept:
+        out.print(f"{one.file} stays: {one.why}", style="yellow", markup=False, soft_wrap=True)
+    before, after = sum(one.bytes_before for one in made), sum(one.bytes_after for one in made)
+    traces = sum(one.traces for one in made)
+    out.print(f"{len(made)} record files sealed: {traces:,} traces, {before:,} bytes before and {after:,} after", markup=False)

@@ -18,6 +18,7 @@ from runtime.default import (  # noqa: E402 - as above
     aplan,
     areplay,
     arun,
+    aseal,
     check,
     configure,
     diff,
@@ -28,6 +29,7 @@ from runtime.default import (  # noqa: E402 - as above
     register,
     replay,
     run,
+    seal,
 )
 from runtime.effects import effect, is_effect  # noqa: E402 - as above
 from runtime.entropy import Current, current  # noqa: E402 - as above
@@ -84,6 +86,7 @@ __all__ = (
     "aplan",
     "areplay",
     "arun",
+    "aseal",
     "check",
     "configure",
     "current",
@@ -97,5 +100,6 @@ __all__ = (
     "register",
     "replay",
     "run",
+    "seal",
     "step",
 )

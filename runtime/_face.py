@@ -31,6 +31,7 @@ from storage.check import Report, check
 from storage.errors import StoreError
 from storage.log import Log
 from storage.records import Kind
+from storage.sealing import Kept, Sealed, seal
 from storage.store import LocalStore
 
 if TYPE_CHECKING:
@@ -303,6 +304,22 @@ class Runtime:
     async def acheck(self, *, full: bool = False, progress: Callable[[int, int], None] | None = None) -> Report:
         """As `check`, in a worker thread."""
         return await anyio.to_thread.run_sync(functools.partial(self.check, full=full, progress=progress))
+
+    def seal(self) -> tuple[Sequence[Sealed], Sequence[Kept]]:
+        """Make packs of the record files of processes that have ended: a fraction of the size, and read alike.
+
+        Returns:
+            What became a pack, and what stays with the reason: files that are being written, and damaged ones.
+
+        Raises:
+            StoreError: there is no store.
+            OSError: the disk refused; every trace is still where it was.
+        """
+        return seal(self._reading())
+
+    async def aseal(self) -> tuple[Sequence[Sealed], Sequence[Kept]]:
+        """As `seal`, in a worker thread."""
+        return await anyio.to_thread.run_sync(self.seal)
 
     # replaying
 

@@ -100,6 +100,8 @@ def run(
     return default().run(agent, value, subject=subject, attributes=attributes, traceparent=traceparent)
 
 
+seal = _Delegate(Runtime.seal)
+aseal = _Delegate(Runtime.aseal)
 check = _Delegate(Runtime.check)
 acheck = _Delegate(Runtime.acheck)
 feedback = _Delegate(Runtime.feedback)

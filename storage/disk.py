@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import fcntl
 import os
 from typing import Final, Protocol
 
@@ -43,7 +44,13 @@ class OsDisk:
 
     def create(self, path: str) -> int:
         """See `Disk`."""
-        return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC, 0o600)
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC, 0o600)
+        # Held until it is closed, by the kernel also where the process is killed: who seals record files leaves this one alone.
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        if not os.fstat(descriptor).st_nlink:
+            os.close(descriptor)
+            raise FileNotFoundError(errno.ENOENT, "it was sealed before its first record", path)
+        return descriptor
 
     def write(self, descriptor: int, data: memoryview) -> int:
         """See `Disk`."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from array import array
 from collections.abc import Iterable, Iterator
@@ -10,6 +11,8 @@ from typing import Final
 from storage import frames
 from storage.errors import CorruptRecord, StoreError
 from storage.ids import NO_TRACE
+from storage.pack.reader import PackReader
+from storage.packs import Packs
 from storage.records import Header, Kind, decode
 
 _SUFFIX: Final = ".log"
@@ -30,24 +33,31 @@ class FileState:
 class TraceEntry:
     """Where the records of a trace are."""
 
-    __slots__ = ("otel", "places", "wall")
+    __slots__ = ("otel", "packs", "places", "wall")
 
     def __init__(self) -> None:
         self.places: dict[str, array[int]] = {}
+        self.packs: list[str] = []
         self.wall = 0
         self.otel: str | None = None
 
 
+class FileGone(Exception):
+    """A record file was sealed, or removed, while it was read."""
+
+
 class Index:
-    """The record files of one store. Not for several threads at once.
+    """The record files and packs of one store. Not for several threads at once.
 
     Args:
         folder: the store's `log` folder.
         store_id: files of any other store are left alone.
+        packs: the store's.
     """
 
-    def __init__(self, folder: str, store_id: bytes) -> None:
-        self._folder, self._store_id = folder, store_id
+    def __init__(self, folder: str, store_id: bytes, packs: Packs) -> None:
+        self._folder, self._store_id, self._packs = folder, store_id, packs
+        self._noted: set[str] = set()
         self.files: dict[str, FileState] = {}
         self.traces: dict[bytes, TraceEntry] = {}
         self._shared: dict[bytes, tuple[str, int]] = {}
@@ -61,13 +71,43 @@ class Index:
         found = self._sizes()
         if any(name not in found or found[name] < state.size for name, state in self.files.items()):
             # Files went away or were cut under this reader: what it knows of them is worth nothing.
-            self.files.clear()
-            self.traces.clear()
-            self._shared.clear()
+            self._forget()
         for name, size in found.items():
             state = self.files.setdefault(name, FileState())
             if size > state.size:
                 self._read(name, state)
+        # After the record files: one that was sealed meanwhile is found here.
+        if self._packs.refresh():
+            self._forget()
+            self.refresh()
+            return
+        for name, reader in self._packs.readers.items():
+            if name not in self._noted:
+                self._note_pack(name, reader)
+
+    def _forget(self) -> None:
+        self.files.clear()
+        self.traces.clear()
+        self._shared.clear()
+        self._noted.clear()
+
+    @property
+    def damage(self) -> list[str]:
+        """What is wrong with files and packs, whichever traces that reaches."""
+        return [*(text for state in self.files.values() for text in state.damage), *self._packs.damage.values()]
+
+    def _note_pack(self, name: str, reader: PackReader) -> None:
+        self._noted.add(name)
+        footer = reader.footer
+        parts = [footer.part(number) for number in range(footer.counts.parts)]
+        for part in parts:
+            entry = self.traces.setdefault(part.trace, TraceEntry())
+            if name not in entry.packs:
+                entry.packs.append(name)
+            entry.wall = entry.wall or part.began
+        for otel, number in footer.otel():
+            if number < len(parts):
+                self.traces[parts[number].trace].otel = otel.hex()
 
     def _sizes(self) -> dict[str, int]:
         sizes: dict[str, int] = {}
@@ -75,7 +115,8 @@ class Index:
             with os.scandir(self._folder) as listed:
                 for entry in sorted(listed, key=lambda one: one.name):
                     if entry.name.endswith(_SUFFIX):
-                        sizes[entry.name] = entry.stat().st_size
+                        with contextlib.suppress(FileNotFoundError):  # sealed since it was listed; the others are there
+                            sizes[entry.name] = entry.stat().st_size
         except FileNotFoundError:
             return sizes
         return sizes
@@ -83,9 +124,12 @@ class Index:
     def _read(self, name: str, state: FileState) -> None:
         if state.foreign:
             return
-        with open(os.path.join(self._folder, name), "rb") as file:
-            file.seek(state.reached)
-            data = file.read()
+        try:
+            with open(os.path.join(self._folder, name), "rb") as file:
+                file.seek(state.reached)
+                data = file.read()
+        except FileNotFoundError:  # sealed since it was listed
+            return
         base = state.reached
         state.size = base + len(data)
         if base == 0:
@@ -135,17 +179,30 @@ class Index:
                 entry.wall = header.wall
                 entry.otel = header.otel[0] if header.otel is not None else None
 
-    def frames_of(self, entry: TraceEntry) -> Iterator[tuple[str, int, frames.Frame | None]]:
-        """(file, offset, frame) of every record of a trace; None for one that can be read no more."""
+    def frames_of(self, trace: bytes, entry: TraceEntry) -> Iterator[tuple[str, int, frames.Frame | str]]:
+        """(file or pack, offset, frame) of every record of a trace; what is wrong, in words, for one that cannot be read.
+
+        Raises:
+            FileGone: a record file is there no more.
+        """
         for name, places in entry.places.items():
             for offset, frame in self._fetch(name, places):
-                yield name, offset, frame
+                yield name, offset, frame or f"{name} at offset {offset}: a record is there no more"
+        for name in entry.packs:
+            try:
+                found = self._packs.readers[name].frames(trace)
+            except CorruptRecord as error:
+                yield name, 0, str(error)
+            except (OSError, KeyError) as error:
+                raise FileGone(name) from error
+            else:
+                yield from ((name, frame.offset, frame) for frame in found)
 
     def shared(self, digest: bytes) -> bytes | None:
         """The stored bytes of a value that belongs to files, not checked against the digest."""
         place = self._shared.get(digest)
         if place is None:
-            return None
+            return self._packs.shared(digest)
         for _, frame in self._fetch(place[0], [place[1]]):
             return None if frame is None else frame.body[16:]
         return None
@@ -153,9 +210,8 @@ class Index:
     def _fetch(self, name: str, offsets: Iterable[int]) -> Iterator[tuple[int, frames.Frame | None]]:
         try:
             descriptor = os.open(os.path.join(self._folder, name), os.O_RDONLY | os.O_CLOEXEC)
-        except FileNotFoundError:
-            yield from ((offset, None) for offset in offsets)
-            return
+        except FileNotFoundError as error:
+            raise FileGone(name) from error
         try:
             for offset in offsets:
                 yield offset, _fetch_one(descriptor, offset)

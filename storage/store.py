@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import threading
 from pathlib import Path
@@ -9,12 +10,15 @@ from typing import Final, Self
 
 from storage import founding
 from storage.digest import Mac
-from storage.errors import AmbiguousTrace, TraceNotFound
+from storage.errors import AmbiguousTrace, CorruptRecord, TraceNotFound
 from storage.ids import check_trace_prefix, trace_seconds
-from storage.index import Index
+from storage.index import FileGone, Index
+from storage.packs import Packs
 from storage.stored import Stored
 
 _SHOWN: Final = 5
+_LOOKS: Final = 5
+"""A record file that is sealed while it is read is a pack at the next look."""
 _FULL_DIGITS: Final = 32
 
 
@@ -30,7 +34,7 @@ class LocalStore:
     def __init__(self, path: Path, store_id: bytes, mac: Mac) -> None:
         self.path, self.id, self.mac = path, store_id, mac
         self.log_folder = os.path.join(path, founding.LOG)
-        self._index = Index(self.log_folder, store_id)
+        self._index = Index(self.log_folder, store_id, Packs(os.path.join(path, "hot"), store_id, mac))
         self._lock = threading.RLock()
 
     @classmethod
@@ -64,10 +68,10 @@ class LocalStore:
 
     @property
     def damage(self) -> list[str]:
-        """What is wrong with its record files, whichever traces that reaches."""
+        """What is wrong with its record files and packs, whichever traces that reaches."""
         with self._lock:
             self._index.refresh()
-            return [text for state in self._index.files.values() for text in state.damage]
+            return self._index.damage
 
     def ids(self) -> list[bytes]:
         """The traces, newest first."""
@@ -105,8 +109,11 @@ class LocalStore:
             CorruptRecord: it has no header, so there is nothing to read it by.
         """
         with self._lock:
-            self._index.refresh()
-            entry = self._index.traces.get(trace_id)
-            if entry is None:
-                raise TraceNotFound(trace_id.hex(), str(self.path), len(self._index.traces))
-            return Stored(trace_id, entry, self._index, self.mac, self.load)
+            for _ in range(_LOOKS):
+                self._index.refresh()
+                entry = self._index.traces.get(trace_id)
+                if entry is None:
+                    raise TraceNotFound(trace_id.hex(), str(self.path), len(self._index.traces))
+                with contextlib.suppress(FileGone):
+                    return Stored(trace_id, entry, self._index, self.mac, self.load)
+            raise CorruptRecord(f"the files of trace {trace_id.hex()} went away as often as they were looked for")

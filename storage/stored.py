@@ -38,10 +38,10 @@ class _Parts:
         self.damage: list[str] = []
         self._seen: dict[int, tuple[int, int, bytes]] = {}
 
-    def add(self, name: str, offset: int, frame: frames.Frame | None) -> None:
-        """Take in one record."""
-        if frame is None:
-            self.damage.append(f"{name} at offset {offset}: a record is there no more")
+    def add(self, name: str, offset: int, frame: frames.Frame | str) -> None:
+        """Take in one record, or what is wrong where one was."""
+        if isinstance(frame, str):
+            self.damage.append(frame)
             return
         what = (frame.kind, frame.flags, frame.body)
         known = self._seen.setdefault(frame.record, what)
@@ -94,7 +94,7 @@ class Stored:
         self.trace_id = trace_id
         self._index, self._mac, self._load = index, mac, load
         parts = _Parts()
-        for name, offset, frame in index.frames_of(entry):
+        for name, offset, frame in index.frames_of(trace_id, entry):
             parts.add(name, offset, frame)
         self._records, self._values = parts.records, parts.values
         self.damage = parts.damage
@@ -103,8 +103,9 @@ class Stored:
         self.end = None
         header = self._sort()
         in_files = [text for name in entry.places for text in index.files[name].damage]
+        sources = len(entry.places) + len(entry.packs)
         if header is None:
-            why = "; ".join([*self.damage, *in_files]) or f"only {len(entry.places)} part of it is there"
+            why = "; ".join([*self.damage, *in_files]) or f"only {sources} part of it is there"
             raise CorruptRecord(f"trace {trace_id.hex()} has no header record, so it cannot be read: {why}")
         self.header = header
         self.damage += parts.dangling()
