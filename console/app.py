@@ -5,94 +5,18 @@ Exit codes: 0 done and ok; 1 done, and something differs or is blocked; 2 it cou
 
 from __future__ import annotations
 
-import functools
-import importlib
 import json
-import shlex
 import sys
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import click
 
 import runtime
 from console import foreign, report
-from runtime import place
+from console.replay_options import ReplayOptions, replay_options
+from console.session import DIFFERS, State, clearly, emit, fail, json_option, load_agent
 from runtime.plain import plain
-
-DIFFERS, FAILED = 1, 2
-
-
-class State:
-    """What the options before the command say."""
-
-    def __init__(self, store: str | None) -> None:
-        self.place = place.find()
-        self.options = "" if store is None else f"--store {shlex.quote(store)} "
-        """As they have to be repeated in the next command."""
-        self.runtime = runtime.configure(store)
-
-
-def fail(message: str) -> NoReturn:
-    """End with a sentence on standard error."""
-    click.echo(f"kitchenlog: {message}", err=True)
-    sys.exit(FAILED)
-
-
-def clearly(fn: Callable[..., Any]) -> Callable[..., Any]:
-    """A user's error is a sentence, not a traceback."""
-
-    @functools.wraps(fn)
-    def call(*args: Any, **kwargs: Any) -> Any:
-        try:
-            return fn(*args, **kwargs)
-        except (runtime.KitchenlogError, ValueError) as error:
-            fail(str(error))
-
-    return call
-
-
-def load(name: str) -> Any:
-    """The object that `module:object` names. Only the user's command line and configuration come here, never a trace."""
-    module_name, _, attribute = name.partition(":")
-    if not module_name or not attribute:
-        fail(f"{name!r} is not module:object, as in bot:agent")
-    here = str(Path.cwd())
-    if here not in sys.path:
-        sys.path.insert(0, here)
-    try:
-        module = importlib.import_module(module_name)
-    except ImportError as error:
-        fail(f"{name}: {error}")
-    try:
-        return functools.reduce(getattr, attribute.split("."), module)
-    except AttributeError as error:
-        fail(f"{name}: {error}")
-
-
-def load_agent(name: str) -> runtime.Agent[Any, Any]:
-    """The agent that `module:object` names."""
-    found = load(name)
-    if not isinstance(found, runtime.Agent):
-        fail(f"{name} is a {type(found).__name__}, not an agent: graph.build(...) returns one")
-    return found
-
-
-def register(state: State, agent: str | None) -> runtime.Agent[Any, Any] | None:
-    """Make agents known: the one named, and those of the configuration."""
-    for name in state.place.agents:
-        state.runtime.register(load_agent(name))
-    if agent is None:
-        return None
-    found = load_agent(agent)
-    state.runtime.register(found)
-    return found
-
-
-def emit(data: Any) -> None:
-    """Print JSON."""
-    click.echo(json.dumps(data, ensure_ascii=False, indent=2))
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -111,10 +35,6 @@ def main(context: click.Context, store: str | None) -> None:
     """
     context.obj = State(store)
     context.call_on_close(context.obj.runtime.close)
-
-
-json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-agent_option = click.option("--agent", help="module:object of the agent; by default those that the configuration lists.")
 
 
 @main.command()
@@ -212,107 +132,24 @@ def show(state: State, trace: str, *, full: bool, as_json: bool) -> None:
         report.show(recording, full=full, options=state.options)
 
 
-def replay_options(fn: Callable[..., Any]) -> Callable[..., Any]:
-    """The options that replay and plan share."""
-    for option in (
-        click.option(
-            "--swap",
-            multiple=True,
-            metavar="ADDRESS=MODULE:OBJECT",
-            help="Run this step instead; may be repeated.",
-        ),
-        click.option(
-            "--override",
-            multiple=True,
-            metavar="ADDRESS=JSON",
-            help="Take this value instead; may be repeated.",
-        ),
-        click.option("--live", multiple=True, metavar="ADDRESS", help='May call providers: an address, or "needed".'),
-        click.option("--budget", type=float, help="The most that live calls may cost, in US dollars."),
-        click.option("--recorded-code", is_flag=True, help="Reuse the values of steps whose code has changed."),
-        agent_option,
-        json_option,
-    ):
-        fn = option(fn)
-    return fn
-
-
-def _options(
-    swap: tuple[str, ...],
-    override: tuple[str, ...],
-    live: tuple[str, ...],
-    budget: float | None,
-    *,
-    recorded_code: bool,
-) -> dict[str, Any]:
-    options: dict[str, Any] = {"live": list(live) or None, "budget_usd": budget}
-    if recorded_code:
-        options["code"] = "recorded"
-    if swap:
-        options["swap"] = {address: load(name) for address, name in (_pair(one, "--swap") for one in swap)}
-    if override:
-        options["override"] = {address: _json(text) for address, text in (_pair(one, "--override") for one in override)}
-    return options
-
-
-def _pair(text: str, option: str) -> tuple[str, str]:
-    address, sign, rest = text.partition("=")
-    if not sign:
-        fail(f"{option} is ADDRESS=..., not {text!r}")
-    return address, rest
-
-
-def _json(text: str) -> Any:
-    try:
-        return json.loads(text)
-    except ValueError as error:
-        fail(f"--override takes JSON: {error}")
-
-
 @main.command()
 @click.argument("trace")
 @replay_options
 @click.pass_obj
 @clearly
-def replay(
-    state: State,
-    trace: str,
-    swap: tuple[str, ...],
-    override: tuple[str, ...],
-    live: tuple[str, ...],
-    budget: float | None,
-    agent: str | None,
-    *,
-    recorded_code: bool,
-    as_json: bool,
-) -> None:
+def replay(state: State, trace: str, options: ReplayOptions, *, as_json: bool) -> None:
     r"""Replay TRACE with its providers stubbed. Nothing calls a provider that --live does not name.
 
     \b
     Example: kitchenlog replay 48f9c3 --swap retrieve=fixes:retrieve --live needed
     """
-    chosen = register(state, agent)
-    options = _options(swap, override, live, budget, recorded_code=recorded_code)
-    done = state.runtime.replay(trace, agent=chosen, **options)
+    done = state.runtime.replay(trace, **options.keywords(state))
     if as_json:
         emit(done.to_json())
     else:
-        report.replay(done, _again(state, done, swap, override, agent))
+        report.replay(done, options.again(state, done))
     if not done.certificate.ok:
         sys.exit(DIFFERS)
-
-
-def _again(state: State, done: Any, swap: tuple[str, ...], override: tuple[str, ...], agent: str | None) -> str | None:
-    """The next command of a blocked replay."""
-    if not done.blocked:
-        return None
-    parts = [f"kitchenlog {state.options}replay {done.recording.trace_id}"]
-    parts += [f"--agent {shlex.quote(agent)}"] if agent else []
-    parts += [f"--swap {shlex.quote(one)}" for one in swap]
-    parts += [f"--override {shlex.quote(one)}" for one in override]
-    parts += [f"--live {shlex.quote(one)}" for one in done.next_live]
-    parts += [f"--budget {done.next_budget:g}"] if done.next_budget is not None else []
-    return " ".join(parts)
 
 
 @main.command()
@@ -320,26 +157,13 @@ def _again(state: State, done: Any, swap: tuple[str, ...], override: tuple[str, 
 @replay_options
 @click.pass_obj
 @clearly
-def plan(
-    state: State,
-    trace: str,
-    swap: tuple[str, ...],
-    override: tuple[str, ...],
-    live: tuple[str, ...],
-    budget: float | None,
-    agent: str | None,
-    *,
-    recorded_code: bool,
-    as_json: bool,
-) -> None:
+def plan(state: State, trace: str, options: ReplayOptions, *, as_json: bool) -> None:
     r"""What `kitchenlog replay` with the same options will do, before it does it.
 
     \b
     Example: kitchenlog plan 48f9c3 --swap retrieve=fixes:retrieve
     """
-    chosen = register(state, agent)
-    options = _options(swap, override, live, budget, recorded_code=recorded_code)
-    made = state.runtime.plan(trace, agent=chosen, **options)
+    made = state.runtime.plan(trace, **options.keywords(state))
     if as_json:
         emit(made.to_json())
     else:

@@ -25,7 +25,6 @@ from runtime.declaration import Bound, StepInfo, describe
 from runtime.engine import run_step, run_step_sync
 from runtime.recording import Call, Recording, Result, Span, result_of, stream_result
 from runtime.scope import Frame
-from runtime.streams import close_all
 from storage import codec
 
 
@@ -261,14 +260,10 @@ class Evaluator:
                 value = run_step_sync(info, args, kwargs, frame)
             else:
                 value = await run_step(info, args, kwargs, frame, waits=False)
-            if frame.streams is not None:
-                await close_all(frame.streams)
             result = self.result(failure.OK, self.encode(value, work.wanted.encode), None)
         except (KeyboardInterrupt, SystemExit):
             raise
         except BaseException as error:
-            if frame.streams is not None:
-                await close_all(frame.streams)
             if answers.refusals:
                 return Result("blocked", None, b"")
             if failure.is_cancellation(error):

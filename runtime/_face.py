@@ -299,7 +299,7 @@ class Runtime:
         Raises:
             StoreError: the store cannot be read at all.
         """
-        return check(self._reading(), full=full, progress=progress or (lambda _done, _all: None))
+        return check(self._reading(), full=full, progress=progress)
 
     async def acheck(self, *, full: bool = False, progress: Callable[[int, int], None] | None = None) -> Report:
         """As `check`, in a worker thread."""

@@ -16,6 +16,7 @@ from runtime import failure
 from runtime.declaration import Bound, StepInfo
 from runtime.errors import RuntimeMisuse
 from runtime.scope import SCOPE, Frame, Scope
+from runtime.streams import close_all
 from storage.records import Error
 
 if TYPE_CHECKING:
@@ -92,22 +93,26 @@ async def run_inline(agent: Agent[Any, Any], value: Any) -> Any:
 
 
 async def run_step(info: StepInfo, args: tuple[Any, ...], kwargs: dict[str, Any], frame: Frame, *, waits: bool) -> Any:
-    """Run a step's code in its frame under its policy: its value. Its attempts are left in the frame.
+    """Run a step's code in its frame under its policy: its value. Its attempts are left in the frame, its streams closed.
 
     Where `waits` is false, the pauses between attempts are not waited for: a replay's.
     """
     policy = info.policy
-    if policy.plain:
-        token = SCOPE.set(Scope(frame))
-        try:
-            made = info.run(*args, **kwargs)
-            return await made if info.is_async else made
-        finally:
-            SCOPE.reset(token)
-    if policy.concurrency is not None and waits:
-        async with _limiter(info):
-            return await _run_attempts(info, args, kwargs, frame, waits=waits)
-    return await _run_attempts(info, args, kwargs, frame, waits=waits)
+    try:
+        if policy.plain:
+            token = SCOPE.set(Scope(frame))
+            try:
+                made = info.run(*args, **kwargs)
+                return await made if info.is_async else made
+            finally:
+                SCOPE.reset(token)
+        if policy.concurrency is not None and waits:
+            async with _limiter(info):
+                return await _run_attempts(info, args, kwargs, frame, waits=waits)
+        return await _run_attempts(info, args, kwargs, frame, waits=waits)
+    finally:
+        if frame.streams is not None:
+            await close_all(frame.streams)
 
 
 def run_step_sync(info: StepInfo, args: tuple[Any, ...], kwargs: dict[str, Any], frame: Frame) -> Any:

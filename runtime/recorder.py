@@ -19,7 +19,7 @@ from runtime.declaration import Bound, StepInfo
 from runtime.effects import Effect, EffectCall
 from runtime.engine import run_step, run_step_sync
 from runtime.scope import SCOPE, EffectScope, Frame, Scope, call_address
-from runtime.streams import Ended, LiveStream, close_all, lossless, pack
+from runtime.streams import Ended, LiveStream, pack, unpack
 from runtime.unrecorded import RAW, invoke_sync, read_clock, run_glue
 from storage import codec, ids
 from storage.log import Log, Sink
@@ -99,20 +99,8 @@ class Recorder:
         inputs = Inputs(info, args, kwargs) if self._check else None
         start = self.now()
         try:
-            if info.policy.plain:  # as `run_step` does, without a coroutine around the step's own
-                token = SCOPE.set(Scope(frame))
-                try:
-                    made = info.run(*args, **kwargs)
-                    value = await made if info.is_async else made
-                finally:
-                    SCOPE.reset(token)
-            else:
-                value = await run_step(info, args, kwargs, frame, waits=True)
-            if frame.streams is not None:
-                await close_all(frame.streams)
+            value = await run_step(info, args, kwargs, frame, waits=True)
         except BaseException as error:
-            if frame.streams is not None:
-                await close_all(frame.streams)
             completion = parent.complete() if parent is not None else 0
             self._write_span(frame, info, index, intent, start, failure.status_of(error), None, error, completion)
             raise
@@ -202,7 +190,7 @@ class Recorder:
         try:
             value = await effect.fn(*call.args, **call.kwargs)
         except BaseException as error:
-            self._fail_effect(scope, intent, error, inner.attributes)
+            self._write_outcome(scope, intent, failure.status_of(error), error, inner.attributes)
             raise
         finally:
             SCOPE.reset(token)
@@ -217,7 +205,7 @@ class Recorder:
         try:
             value = invoke_sync(inner, call)
         except BaseException as error:
-            self._fail_effect(scope, intent, error, inner.attributes)
+            self._write_outcome(scope, intent, failure.status_of(error), error, inner.attributes)
             raise
         self._end_effect(scope, call.effect, intent, inner, value)
         return value
@@ -252,16 +240,17 @@ class Recorder:
         now = time.perf_counter_ns() - self._t0
         self._append(_OUTCOME, self._next(), (intent, completion, now, 0, data, None, said, findings))
 
-    def _fail_effect(
+    def _write_outcome(
         self,
         scope: Scope,
         intent: int,
-        error: BaseException,
+        status: int,
+        error: BaseException | None,
         attributes: dict[str, Any] | None,
         data: bytes | None = None,
         findings: list[str] | None = None,
     ) -> None:
-        status, described, said = failure.status_of(error), failure.describe(error), clean_attributes(attributes)
+        described, said = None if error is None else failure.describe(error), clean_attributes(attributes)
         completion = scope.frame.complete()
         self._append(_OUTCOME, self._next(), (intent, completion, self.now(), status, data, described, said, findings))
 
@@ -270,7 +259,7 @@ class Recorder:
         try:
             await self.synced()
         except BaseException as error:  # without an outcome it would look as if the process had ended inside the call
-            self._fail_effect(scope, intent, error, None, chunks, [NEVER_BEGAN])
+            self._write_outcome(scope, intent, failure.status_of(error), error, None, chunks, [NEVER_BEGAN])
             raise
 
     def stream(self, scope: Scope, call: EffectCall) -> AsyncIterator[Any]:
@@ -282,12 +271,9 @@ class Recorder:
                 await self._synced_before(scope, intent, pack([], []))
 
             def ended(status: int, data: bytes, error: BaseException | None) -> None:
-                completion, now = scope.frame.complete(), self.now()
-                lossy = self._check and not lossless(effect.codec, data)
+                lossy = self._check and not all(is_lossless(effect.codec, chunk) for chunk in unpack(data)[0])
                 findings = ["a chunk does not decode to its declared type"] if lossy else None
-                described = None if error is None else failure.describe(error)
-                said = clean_attributes(inner.attributes)
-                self._append(_OUTCOME, self._next(), (intent, completion, now, status, data, described, said, findings))
+                self._write_outcome(scope, intent, status, error, inner.attributes, data, findings)
 
             return inner, ended
 

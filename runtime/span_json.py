@@ -26,6 +26,7 @@ def to_json(recording: Recording, *, full: bool) -> dict[str, Any]:
     stored: dict[str, Any] = plain(recording.attributes)
     attributes = {vocabulary.ATTRIBUTES.get(name, name): value for name, value in stored.items()}
     of_root = {name: value for name, value in attributes.items() if name.startswith(vocabulary.ROOT_ATTRIBUTES)}
+    root = _root_id(recording)
     told = {
         "kitchenlog.agent": recording.agent,
         "kitchenlog.status": recording.status,
@@ -35,19 +36,19 @@ def to_json(recording: Recording, *, full: bool) -> dict[str, Any]:
     return {
         "trace_id": recording.trace_id,
         "trace.attributes": {**{name: value for name, value in attributes.items() if name not in of_root}, **told},
-        "spans": [_root(recording, of_root, full=full), *_steps(recording, full=full)],
+        "spans": [_root(recording, root, of_root, full=full), *_steps(recording, root, full=full)],
     }
 
 
-def root_id(recording: Recording) -> str:
+def _root_id(recording: Recording) -> str:
     """16 hexadecimal digits; zeros where the run never ended."""
     roots = [span.span_id for span in recording.stored.spans.values() if span.node == NODE_ROOT]
     return (roots[0] if roots else bytes(8)).hex()
 
 
-def _root(recording: Recording, attributes: dict[str, Any], *, full: bool) -> dict[str, Any]:
+def _root(recording: Recording, root: str, attributes: dict[str, Any], *, full: bool) -> dict[str, Any]:
     header = recording.stored.header
-    given = codec.decode_any(recording.input)
+    given = recording.input_value
     answers = [span for span in recording.spans.values() if _kind(span) == "generate" and span.result.ok]
     if isinstance(given, dict) and isinstance(given.get("message"), str):
         attributes = {"user.message": given["message"], **attributes}
@@ -57,7 +58,7 @@ def _root(recording: Recording, attributes: dict[str, Any], *, full: bool) -> di
         attributes = {**attributes, "kitchenlog.input": plain(given), "kitchenlog.output": plain(recording.output)}
     result = recording.result
     return {
-        "span_id": root_id(recording),
+        "span_id": root,
         "parent_id": None,
         "name": recording.agent,
         "kind": vocabulary.ROOT_KIND,
@@ -68,7 +69,7 @@ def _root(recording: Recording, attributes: dict[str, Any], *, full: bool) -> di
     }
 
 
-def _steps(recording: Recording, *, full: bool) -> Iterator[dict[str, Any]]:
+def _steps(recording: Recording, root: str, *, full: bool) -> Iterator[dict[str, Any]]:
     wall = recording.stored.header.wall
     ids: dict[str, str] = {}
     for span in recording.spans.values():
@@ -94,7 +95,7 @@ def _steps(recording: Recording, *, full: bool) -> Iterator[dict[str, Any]]:
             attributes["kitchenlog.output"] = plain(span.result.value)
         yield {
             "span_id": record.span_id.hex(),
-            "parent_id": ids.get(parent, root_id(recording)),
+            "parent_id": ids.get(parent, root),
             "name": row.chapter if row is not None else span.name,
             "kind": row.span_kind if row is not None else vocabulary.OWN_STEP_KIND,
             "start_ms": (wall + record.start) // 1_000_000,

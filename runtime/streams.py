@@ -13,7 +13,6 @@ import msgspec
 from runtime import failure
 from runtime.effects import EffectCall
 from runtime.scope import SCOPE, EffectScope
-from storage import codec
 
 Ended = Callable[[int, bytes, BaseException | None], None]
 """Told once how the stream ended: its status, its chunks as they are stored, what it raised."""
@@ -121,11 +120,3 @@ async def close_all(streams: list[Stream]) -> None:
     """Close what a span left open: a stream belongs to the span that asked for it."""
     for stream in streams:
         await stream.aclose()
-
-
-def lossless(wanted: codec.Codec, data: bytes) -> bool:
-    """Whether every chunk of a stored stream decodes to itself."""
-    try:
-        return all(wanted.lossless(chunk) for chunk in unpack(data)[0])
-    except Exception:
-        return False

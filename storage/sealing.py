@@ -17,7 +17,7 @@ from collections.abc import Iterable
 from typing import Final, NamedTuple
 
 from storage import frames
-from storage.disk import OS_DISK, Disk
+from storage.disk import OS_DISK, Disk, LogFile
 from storage.errors import CorruptRecord, StorageError
 from storage.ids import NO_TRACE
 from storage.pack.reader import PackReader
@@ -157,14 +157,8 @@ class _Locked:
             if leftover.startswith(f".{name}."):
                 self._disk.remove(os.path.join(folder, leftover))
         draft = os.path.join(folder, f".{name}.{secrets.token_hex(8)}")
-        descriptor = self._disk.create(draft)
-        try:
-            rest = memoryview(pack)
-            while rest:
-                rest = rest[self._disk.write(descriptor, rest) :]
-            self._disk.sync(descriptor)
-        finally:
-            self._disk.close(descriptor)
+        with contextlib.closing(LogFile(self._disk, folder, os.path.basename(draft), pack)) as file:
+            file.sync()
         with contextlib.suppress(FileExistsError):
             os.link(draft, path)
         self._disk.remove(draft)

@@ -77,7 +77,7 @@ def take_apart(shop: runtime.Runtime) -> str:
     statuses(blocked)
     for first in blocked.blocked[:1]:
         console.print(Padding(Text(str(first), overflow="ellipsis", no_wrap=True), (1, 2, 0, 2)))
-    say('The models never saw these requests. live="needed" makes just those calls for real, within a budget.')
+    say('The models never saw these requests. live="needed" makes just those calls for real.')
 
     headline("5. Go live with what is needed", "the same swap on the local model")
     mended = shop.replay(trace, swap={"retrieve/rerank": bot.fixed}, live="needed")

@@ -85,18 +85,31 @@ class BlockContent:
 
     def __init__(self, shared: Container[bytes] = ()) -> None:
         self.data = bytearray()
+        self.parts: list[PlannedPart] = []
+        self.spans: list[tuple[int, int, int]] = []
+        """Of each part its offset, its length, and the places that its stubs point to, as flags."""
         self.known: dict[bytes, int] = {}
         """The body of each value that others may use -> where it is."""
         self._shared = shared
 
-    def add(self, part: PlannedPart) -> tuple[int, int, int]:
-        """Append a part: its offset, its length, and the places that its stubs point to, as flags."""
+    def without(self, shared: dict[bytes, None]) -> BlockContent:
+        """The same with stubs for what is in the shared section: itself where it has nothing of that."""
+        if shared.keys().isdisjoint(self.known):
+            return self
+        made = BlockContent(shared)
+        for part in self.parts:
+            made.add(part)
+        return made
+
+    def add(self, part: PlannedPart) -> None:
+        """Append a part."""
         start, places = len(self.data), 0
         for one in part.frames:
             found, target = self._find(one)
             places |= found
             self.data += stub_bytes(one.frame, found, target) if found else frame_bytes(one.frame)
-        return start, len(self.data) - start, places
+        self.parts.append(part)
+        self.spans.append((start, len(self.data) - start, places))
 
     def _find(self, one: Placed) -> tuple[int, int]:
         if one.place or not is_shareable(one):
@@ -109,24 +122,24 @@ class BlockContent:
         return (0, 0) if target == at else (IN_BLOCK, target)
 
 
-def group(parts: Iterable[PlannedPart], limits: Limits) -> list[tuple[list[PlannedPart], BlockContent]]:
-    """The blocks: which parts each has, and what it holds while nothing is shared between blocks."""
-    blocks: list[tuple[list[PlannedPart], BlockContent]] = []
+def group(parts: Iterable[PlannedPart], limits: Limits) -> list[BlockContent]:
+    """The blocks, as they are while nothing is shared between them."""
+    blocks: list[BlockContent] = []
     gauge = Gauge(limits.content)
     for part in parts:
-        most = sum(FRAME_HEADER_BYTES + len(one.frame.body) for one in part.frames if not one.place)
-        if not blocks or _is_full(*blocks[-1], most, gauge.compressed, limits):
-            blocks.append(([], BlockContent()))
+        if not blocks or _is_full(blocks[-1], part, gauge.compressed, limits):
+            blocks.append(BlockContent())
             gauge = Gauge(limits.content)
-        group_, content = blocks[-1]
-        start, length, _ = content.add(part)
-        group_.append(part)
-        gauge.add(bytes(content.data[start : start + length]))
+        block = blocks[-1]
+        block.add(part)
+        start, length, _ = block.spans[-1]
+        gauge.add(bytes(block.data[start : start + length]))
     return blocks
 
 
-def _is_full(parts: list[PlannedPart], content: BlockContent, more: int, compressed: int, limits: Limits) -> bool:
-    return len(parts) >= limits.parts or compressed >= limits.compressed or len(content.data) + more > limits.content
+def _is_full(block: BlockContent, part: PlannedPart, compressed: int, limits: Limits) -> bool:
+    more = sum(FRAME_HEADER_BYTES + len(one.frame.body) for one in part.frames if not one.place)
+    return len(block.parts) >= limits.parts or compressed >= limits.compressed or len(block.data) + more > limits.content
 
 
 def used_by_many(contents: Iterable[BlockContent], mac: Mac) -> list[bytes]:

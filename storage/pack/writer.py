@@ -29,7 +29,7 @@ from storage.pack.layout import (
     pack_header,
     pack_trailer,
 )
-from storage.pack.plan import BlockContent, Limits, Placed, PlannedPart
+from storage.pack.plan import Limits, Placed, PlannedPart
 from storage.pack.summary import flags_of, summarize
 from storage.records import Kind
 
@@ -103,14 +103,16 @@ class _Build:
 
     def run(self, traces: dict[bytes, list[Frame]], shared: dict[bytes, bytes], replaces: Sequence[str]) -> bytes:
         """The bytes of the pack."""
-        groups = plan.group(self._parts(traces), self._limits)
-        kept = self._keep(shared, plan.used_by_many([content for _, content in groups], self._mac))
+        contents = plan.group(self._parts(traces), self._limits)
+        kept = self._keep(shared, plan.used_by_many(contents, self._mac))
         blocks: list[Section] = []
         placed: list[tuple[PlannedPart, Part]] = []
-        for number, (group, _) in enumerate(groups):
-            content = BlockContent(kept)
-            placed += [(part, self._entry(part, number, *content.add(part), shared=bool(kept))) for part in group]
-            blocks.append(self._section(bytes(content.data), len(group), "block"))
+        for number, content in enumerate(one.without(kept) for one in contents):
+            placed += [
+                (part, self._entry(part, number, *span, shared=bool(kept)))
+                for part, span in zip(content.parts, content.spans, strict=True)
+            ]
+            blocks.append(self._section(bytes(content.data), len(content.parts), "block"))
         parts = sorted(self._with_vectors(part, entry) for part, entry in placed)
         large = [self._large_entry(key, content) for key, content in sorted(self._large.items())]
         frames = [pack_frame_header(_VALUE, 0, number, NO_TRACE, body) + body for number, body in enumerate(kept, 1)]
