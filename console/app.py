@@ -101,7 +101,7 @@ def list_(state: State, where: str | None, limit: int, *, replays: bool, as_json
     if as_json:
         emit([report.listed_json(line) for line in found])
     else:
-        report.listed(found, state.runtime.path)
+        report.listed(found, state.runtime.place)
 
 
 @main.command()

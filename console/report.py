@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import datetime as dt
 from collections.abc import Callable, Generator, Sequence
-from pathlib import Path
 from typing import Any
 
 import attrs
@@ -59,11 +58,11 @@ def listed_json(line: runtime.Listed) -> dict[str, Any]:
     return {**attrs.asdict(line, recurse=False), "attributes": plain(line.attributes)}
 
 
-def listed(lines: Sequence[runtime.Listed], path: Path) -> None:
+def listed(lines: Sequence[runtime.Listed], place: str) -> None:
     """The list."""
     out = _console()
     if not lines:
-        out.print(f"no such trace in {path}", markup=False)
+        out.print(f"no such trace in {place}", markup=False)
         return
     narrow = out.width < _WIDE
     heads = ("trace", "agent", "status", "started (UTC)", *([] if narrow else ["ms", "spans"]), "attributes")

@@ -13,8 +13,7 @@ import sys
 import threading
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar
 
 import anyio.to_thread
 
@@ -23,16 +22,21 @@ from runtime.agent import Agent
 from runtime.errors import RuntimeMisuse, UnknownAgent
 from runtime.event_loop import run_until_done
 from runtime.listing import Listed, facts, summary
-from runtime.live_run import Run, run_live
+from runtime.live_run import DURABLE, Durable, Run, run_live
 from runtime.recording import Recording
 from runtime.where import parse
 from storage import codec
 from storage.check import Report, check
 from storage.errors import StoreError
-from storage.log import Log
+from storage.log import QUEUE_BYTES, Log
+from storage.objects.contract import ObjectStore
+from storage.opening import open_store
 from storage.records import Kind
+from storage.sealer import Sealer
 from storage.sealing import Kept, Sealed, seal
-from storage.store import LocalStore
+from storage.spool import volatile
+from storage.store import Store
+from storage.writer import SEAL_BYTES, SEAL_SECONDS, SPOOL_BYTES, Limits
 
 if TYPE_CHECKING:
     from replay.difference import TraceDiff
@@ -54,32 +58,53 @@ class Runtime:
     """Runs agents, records them, and replays what was recorded.
 
     Args:
-        store: a folder. By default the project's: the nearest `kitchenlog.toml` or `[tool.kitchenlog]`, else `./.kitchenlog`.
-        commit: wait after each run until it is on disk.
+        store: a folder, `s3://bucket/prefix`, or an object store of `storage.objects`. By default the project's: that of the
+            nearest `kitchenlog.toml` or `[tool.kitchenlog]`, else `./.kitchenlog`.
+        durable: what each run waits for: `batched` for nothing (it is on disk within 50 ms), `committed` until it is on disk,
+            `stored` until its pack is in the store, 30 seconds at most.
         redact: applied to every value before it is recorded.
         check: run every run in check mode (mutated inputs, values that do not decode to themselves); by default 1 in 64.
         backend: the loop that the plain names start, `asyncio` or `trio`.
+        key: the key of a bucket, 64 hexadecimal digits; by default KITCHENLOG_KEY, else the `key_file` of the configuration.
+        s3: how a bucket is reached: the fields of `storage.objects.s3.S3Settings`, over those of the configuration.
+        spool: where record files wait for a bucket to take their packs; by default `.kitchenlog/spool` of the project.
+        queue_bytes: what may wait for the disk, in memory; past it records are dropped and counted.
+        when_full: `wait` holds a new run back for a second at most while half of that is taken; `drop` never waits.
+        seal_bytes: a record file of so many bytes becomes a pack.
+        seal_seconds: so long after the first run in it ended, it does at the latest.
+        spool_bytes: what may wait for the bucket, on disk; past it records are dropped and counted.
 
     Raises:
-        StoreError: the store cannot be used.
+        RuntimeMisuse: a setting is none.
     """
 
     def __init__(
         self,
-        store: str | os.PathLike[str] | None = None,
+        store: str | os.PathLike[str] | ObjectStore | None = None,
         *,
-        commit: bool = False,
+        durable: Durable = "batched",
         redact: Callable[[Any], Any] = _same,
         check: bool = False,
         backend: str = "asyncio",
+        key: str | None = None,
+        s3: Mapping[str, Any] | None = None,
+        spool: str | os.PathLike[str] | None = None,
+        queue_bytes: int = QUEUE_BYTES,
+        when_full: Literal["wait", "drop"] = "wait",
+        seal_bytes: int = SEAL_BYTES,
+        seal_seconds: float = SEAL_SECONDS,
+        spool_bytes: int = SPOOL_BYTES,
     ) -> None:
+        if durable not in DURABLE or when_full not in {"wait", "drop"}:
+            raise RuntimeMisuse(f"durable is one of {', '.join(DURABLE)}, and when_full is wait or drop")
         self._place = place.find()
-        given = os.fspath(store) if store is not None else None
-        if given is not None and "://" in given:
-            raise RuntimeMisuse(f"{given}: this version keeps recordings in a folder")
-        self.path = Path(given).resolve() if given is not None else self._place.store
-        self._commit, self._redact, self._check, self._backend = commit, redact, check, backend
-        self._store: LocalStore | None = None
+        self._where, self.place = self._place.resolve(store)
+        self._settings = self._place.settings(key=key, s3=s3, spool=spool)
+        self._durable: Durable = durable
+        self._redact, self._check, self._backend = redact, check, backend
+        self._queue_bytes, self._when_full = queue_bytes, when_full
+        self._limits = Limits(seal_bytes, seal_seconds, spool_bytes)
+        self._store: Store | None = None
         self.log: Log | None = None
         """The log that runs are recorded to, once there was one."""
         self._agents: dict[tuple[str, bytes], Agent[Any, Any]] = {}
@@ -88,12 +113,12 @@ class Runtime:
 
     # the store
 
-    def _reading(self) -> LocalStore:
+    def _reading(self) -> Store:
         with self._lock:
             if self.log is not None:
                 self.log.flush(30.0)
             if self._store is None:
-                self._store = LocalStore.open(self.path, create=False)
+                self._store = open_store(self._where, create=False, settings=self._settings)
             self._store.refresh()
             return self._store
 
@@ -102,10 +127,15 @@ class Runtime:
         if log is not None:
             return log
         with self._lock:
-            if self._store is None:
-                self._store = LocalStore.open(self.path, create=True)
             if self.log is None:
-                made = Log(self._store, on_loss=_warn)
+                # Also where it was read already: only who writes makes it, and asks a bucket whether it keeps what is written.
+                self._store = open_store(self._where, create=True, settings=self._settings)
+                if (warning := volatile(self._store)) is not None:
+                    _warn(warning)
+                made = Log(
+                    self._store, queue_bytes=self._queue_bytes, on_loss=_warn, limits=self._limits,
+                    sealer=Sealer(self._store, on_trouble=_warn),
+                )  # fmt: skip
                 made.shared("environment", environment.encoded)  # the disk is asked for it: here, and not in a run
                 self.log = made
             return self.log
@@ -115,11 +145,17 @@ class Runtime:
         return await anyio.to_thread.run_sync(self._writing)
 
     def close(self) -> None:
-        """Write everything that was recorded, and stop."""
+        """Write everything that was recorded, make packs of it, and stop.
+
+        That takes 30 seconds at most. What is not done by then is on disk, and the next process that writes goes on with it.
+        """
         with self._lock:
             if self.log is not None:
                 self.log.close(30.0)
                 self.log = None
+            if self._store is not None:
+                self._store.close()
+                self._store = None
 
     def __enter__(self) -> Self:
         return self
@@ -185,7 +221,8 @@ class Runtime:
         hashed = None if subject is None else store.mac("subject", subject.encode("utf-8", "surrogatepass"))
         return await run_live(
             agent, value, log, subject=hashed, attributes=attributes, traceparent=traceparent, redact=self._redact,
-            check=self._check or self._runs % CHECK_EVERY == 0, commit=self._commit, load=self.load,
+            check=self._check or self._runs % CHECK_EVERY == 0, durable=self._durable, wait=self._when_full == "wait",
+            load=self.load,
         )  # fmt: skip
 
     def run(
@@ -226,7 +263,7 @@ class Runtime:
         told = codec.encode_with_sets(self._redact(scores))
         log.append(sink, int(Kind.ANNOTATION), sink.next_id(), ("feedback", time.time_ns(), told))
         if not log.flush(30.0):
-            raise StoreError(f"the feedback on {trace.hex()} could not be written to {self.path}")
+            raise StoreError(f"the feedback on {trace.hex()} could not be written to {self.place}")
 
     async def afeedback(self, trace_id: str, /, **scores: Any) -> None:
         """As `feedback`, in a worker thread."""
@@ -267,12 +304,13 @@ class Runtime:
         test = None if where is None else parse(where)
         store = self._reading()
         found: list[Listed] = []
-        for trace in store.ids():
-            if limit is not None and len(found) >= limit:
-                break
-            line = summary(store, trace)
-            if test is None or test(facts(line)):
-                found.append(line)
+        with store.snapshot():
+            for trace in store.ids():
+                if limit is not None and len(found) >= limit:
+                    break
+                line = summary(store, trace)
+                if test is None or test(facts(line)):
+                    found.append(line)
         return found
 
     async def alist(self, where: str | None = None, limit: int | None = 50) -> Sequence[Listed]:
@@ -289,21 +327,27 @@ class Runtime:
         """As `diff`, in a worker thread."""
         return await anyio.to_thread.run_sync(self.diff, old, new)
 
-    def check(self, *, full: bool = False, progress: Callable[[int, int], None] | None = None) -> Report:
-        """Read every trace of the store and say what is damaged. Nothing is changed.
+    def check(
+        self, *, full: bool = False, quarantine: bool = False, progress: Callable[[int, int], None] | None = None
+    ) -> Report:
+        """Read every pack and every trace of the store and say what is damaged. Nothing is deleted.
 
         Args:
             full: also hash every value again.
-            progress: told how many traces of how many are done.
+            quarantine: mark damaged packs, so that no merge takes them. Without it, nothing is changed.
+            progress: told how many packs and traces of how many are done.
 
         Raises:
             StoreError: the store cannot be read at all.
         """
-        return check(self._reading(), full=full, progress=progress)
+        return check(self._reading(), full=full, quarantine=quarantine, progress=progress)
 
-    async def acheck(self, *, full: bool = False, progress: Callable[[int, int], None] | None = None) -> Report:
+    async def acheck(
+        self, *, full: bool = False, quarantine: bool = False, progress: Callable[[int, int], None] | None = None
+    ) -> Report:
         """As `check`, in a worker thread."""
-        return await anyio.to_thread.run_sync(functools.partial(self.check, full=full, progress=progress))
+        call = functools.partial(self.check, full=full, quarantine=quarantine, progress=progress)
+        return await anyio.to_thread.run_sync(call)
 
     def seal(self) -> tuple[Sequence[Sealed], Sequence[Kept]]:
         """Make packs of the record files of processes that have ended: a fraction of the size, and read alike.
@@ -313,7 +357,8 @@ class Runtime:
 
         Raises:
             StoreError: there is no store.
-            OSError: the disk refused; every trace is still where it was.
+            StoreUnavailable: it gave no answer; every trace is still where it was.
+            OSError: the disk refused; as above.
         """
         return seal(self._reading())
 

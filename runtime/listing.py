@@ -8,7 +8,9 @@ import attrs
 
 from runtime import failure
 from storage import codec, ids
-from storage.store import LocalStore
+from storage.errors import StorageError
+from storage.objects.contract import StoreRefused, StoreUnavailable
+from storage.store import Store
 from storage.stored import Stored
 
 
@@ -38,15 +40,22 @@ def attributes_of(stored: Stored) -> dict[str, Any]:
     return found
 
 
-def summary(store: LocalStore, trace: bytes) -> Listed:
-    """A line for one trace. One that cannot be read is still listed, as damaged."""
+def summary(store: Store, trace: bytes) -> Listed:
+    """A line for one trace. One that cannot be read is still listed, as damaged.
+
+    Raises:
+        StoreUnavailable: the store gave no answer, which tells nothing of the trace.
+        StoreRefused: as above.
+    """
     try:
-        stored = store.load(trace)
-    except Exception as error:
+        stored = store.load(trace, vectors=False)
+        attributes = attributes_of(stored)
+    except (StoreUnavailable, StoreRefused):
+        raise
+    except (StorageError, TypeError, AttributeError) as error:
         return Listed(trace.hex(), "?", "damaged", "?", float(ids.trace_seconds(trace)), None, 0, {"damage": str(error)})
     end = stored.end
     status = stored.state if stored.state != "whole" or end is None else failure.STATUS[end.status]
-    attributes = attributes_of(stored)
     took = None if end is None else end.duration / 1e6
     header = stored.header
     return Listed(

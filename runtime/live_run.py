@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import time
 from collections.abc import Callable, Mapping
-from typing import Any, Generic, TypeVar
+from typing import Any, Final, Generic, Literal, TypeVar
 
 import anyio
 import attrs
@@ -21,6 +21,11 @@ from storage import ids
 from storage.log import Log, Sink
 from storage.records import Kind
 
+Durable = Literal["batched", "committed", "stored"]
+DURABLE: Final[tuple[Durable, ...]] = ("batched", "committed", "stored")
+_STORED_SECONDS: Final = 30.0
+"""How long a run waits for the store: it is on disk by then, and the store is asked on."""
+
 A = TypeVar("A")
 R = TypeVar("R")
 
@@ -34,6 +39,7 @@ class Run(Generic[R]):
     """32 hexadecimal digits."""
     _load: Callable[[str], Recording]
     _sink: Sink
+    _log: Log
     _committed: bool
 
     @property
@@ -43,9 +49,15 @@ class Run(Generic[R]):
 
     @property
     def durable(self) -> str:
-        """Committed (on disk), batched (on disk within 50 ms), or lost: how many records could not be kept, and why."""
+        """What was reached by now.
+
+        `batched`: on disk within 50 ms. `committed`: on disk. `stored`: its pack is in the store. `lost`: how many records could
+        not be kept, and why.
+        """
         if self._sink.lost:
             return f"lost: {self._sink.lost} records: {self._sink.why}"
+        if self._log.is_stored(self._sink):
+            return "stored"
         return "committed" if self._committed else "batched"
 
 
@@ -59,7 +71,8 @@ async def run_live(
     traceparent: str | None,
     redact: Redact,
     check: bool,
-    commit: bool,
+    durable: Durable,
+    wait: bool,
     load: Callable[[str], Recording],
 ) -> Run[R]:
     """Run an agent and record it.
@@ -73,13 +86,14 @@ async def run_live(
         traceparent: the W3C header of the caller's trace.
         redact: applied to every value before it is encoded.
         check: run it in check mode.
-        commit: wait until it is on disk.
+        durable: what to wait for at its end.
+        wait: hold it back while the disk is behind.
         load: reads a trace back.
 
     Raises:
         Exception: what the agent raised; a note on it names the trace.
     """
-    if log.crowded:
+    if wait and log.crowded:
         await _wait_for_room(log)
     trace = ids.new_trace_id()
     sink = log.begin(trace)
@@ -113,8 +127,11 @@ async def run_live(
         took = recorder.now()
         log.append(sink, int(Kind.SPAN), sink.next_id(), root_span(status, took, wall))
         log.append(sink, int(Kind.END), sink.next_id(), (status, wall + took, took, 0, data, error, 0))
-    committed = await wait_for(log.barrier) if commit else False
-    return Run(output, trace.hex(), load, sink, committed)
+    committed = durable != "batched" and await wait_for(log.barrier)
+    if durable == "stored" and committed:
+        with anyio.move_on_after(_STORED_SECONDS):
+            await wait_for(log.stored_barrier)
+    return Run(output, trace.hex(), load, sink, log, committed)
 
 
 async def _wait_for_room(log: Log) -> None:

@@ -14,12 +14,12 @@ from storage import codec
 from storage.errors import StorageError
 from storage.records import Error, Intent, Outcome, Ref
 from storage.records import Span as SpanRecord
-from storage.store import LocalStore
+from storage.store import Store
 from storage.stored import Stored
 from storage.values import Opaque
 
 
-def load(store: LocalStore, trace_id: bytes) -> Recording:
+def load(store: Store, trace_id: bytes) -> Recording:
     """Read a trace and take it apart.
 
     Raises:
@@ -32,7 +32,7 @@ def load(store: LocalStore, trace_id: bytes) -> Recording:
 
 
 class _Loader:
-    def __init__(self, store: LocalStore, stored: Stored, manifest: list[Any]) -> None:
+    def __init__(self, store: Store, stored: Stored, manifest: list[Any]) -> None:
         self._store, self._stored, self._manifest = store, stored, manifest
         self._mac = store.mac
         self._intents: dict[int, list[tuple[int, Intent]]] = defaultdict(list)

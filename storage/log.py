@@ -17,13 +17,15 @@ from storage.digest import Mac
 from storage.disk import OS_DISK, Disk
 from storage.errors import RecordsLost
 from storage.records import LATE
+from storage.sealer import Sealer
 from storage.sink import Sink
-from storage.writer import COUNTED_BYTES, Entry, Writer
+from storage.writer import COUNTED_BYTES, Entry, Limits, Writer
 
 __all__ = ("Log", "Sink")
 
 _RECORD_SHIFT: Final = 10
 """Every queued record is counted for 1 KB, and a value of its own for its length on top."""
+QUEUE_BYTES: Final = 64 * 1024 * 1024
 _GATHER_SECONDS: Final = 0.005
 _REPORT_SECONDS: Final = 1.0
 _OVERFLOW: Final = "more was recorded than the disk took"
@@ -57,17 +59,24 @@ class Log:
         queue_bytes: what may wait for the disk; past it records are dropped and counted.
         on_loss: told in words, at most once a second and from the log's thread, when records were lost.
         disk: the system calls.
+        limits: when a record file is left for the next.
+        sealer: who makes packs of the files that are left. It is started and closed with the log.
     """
 
     def __init__(
         self,
         store: Place,
         *,
-        queue_bytes: int = 64 * 2**20,
+        queue_bytes: int = QUEUE_BYTES,
         on_loss: Callable[[str], None] | None = None,
         disk: Disk = OS_DISK,
+        limits: Limits = Limits(),  # noqa: B008 - immutable
+        sealer: Sealer | None = None,
     ) -> None:
         self._store, self._queue_bytes, self._on_loss, self._disk = store, queue_bytes, on_loss, disk
+        self._limits, self._sealer = limits, sealer
+        if sealer is not None:
+            sealer.on_idle = self._sealed
         self._digests: dict[Hashable, bytes] = {}
         self._shared: dict[bytes, bytes] = {}
         self._start()
@@ -78,6 +87,7 @@ class Log:
         self._lock = threading.RLock()
         self._queue: deque[Entry] = deque()
         self._barriers: deque[Future[None]] = deque()
+        self._wanted: deque[Future[None]] = deque()
         self._limit = self._queue_bytes
         self._large = self._refused = self._told = 0
         self._overflowed = False
@@ -89,7 +99,9 @@ class Log:
         # A semaphore of one: held means nobody called. Releasing it is the cheapest way to wake a thread.
         self._wake = threading.Lock()
         self._wake.acquire()
-        self._writer = Writer(self._store.log_folder, self._store.id, self._store.mac, self._shared, self._disk)
+        self._writer = Writer(
+            self._store.log_folder, self._store.id, self._store.mac, self._shared, self._disk, self._limits, self._sealer
+        )
 
     # the request path
 
@@ -154,6 +166,8 @@ class Log:
     def _begin_thread(self) -> None:
         with self._lock:
             if self._thread is None:
+                if self._sealer is not None:
+                    self._sealer.start()
                 thread = threading.Thread(target=self._work, name="kitchenlog", daemon=True)
                 thread.start()
                 self._thread = thread
@@ -191,6 +205,32 @@ class Log:
         self._resolve([future])
         return future
 
+    def stored_barrier(self) -> Future[None]:
+        """A future that is done once everything appended before is in packs in the store. All that wait share one write to it.
+
+        It fails with `RecordsLost` where it cannot be.
+        """
+        future: Future[None] = Future()
+        with self._lock:
+            if not self._closed and self._sealer is not None:
+                self._wanted.append(future)
+                self._hurry = True
+                self._rouse()
+                return future
+        future.set_exception(RecordsLost(f"nothing is stored: {_CLOSED if self._closed else 'this log makes no packs'}"))
+        return future
+
+    def is_stored(self, sink: Sink) -> bool:
+        """Whether all records of a trace that has ended are in packs in the store."""
+        if self._sealer is None or not sink.ended or not sink.last_file or sink.writer != self._writer.id:
+            return False
+        return self._sealer.unstored.isdisjoint(range(sink.first_file, sink.last_file + 1))
+
+    def _sealed(self) -> None:
+        if self._wanted:
+            with self._lock:
+                self._rouse()
+
     def flush(self, timeout: float | None = None) -> bool:
         """Wait until everything appended before is on disk: whether it is."""
         future = self.barrier()
@@ -200,7 +240,14 @@ class Log:
             return False
 
     def close(self, timeout: float | None = None) -> bool:
-        """Write what is queued and end: whether that was done in time. Later records are dropped."""
+        """Write what is queued, make packs of it and end: whether that was done in time. Later records are dropped."""
+        ends = None if timeout is None else time.monotonic() + timeout
+        written = self._end(timeout)
+        if self._sealer is None:
+            return written
+        return self._sealer.close(None if ends is None else max(0.0, ends - time.monotonic())) and written
+
+    def _end(self, timeout: float | None) -> bool:
         with self._lock:
             self._closed = True
             self._limit = -1
@@ -249,22 +296,27 @@ class Log:
     def _turn(self) -> bool:
         """Write what is there, once; whether the log has ended."""
         writer, queue = self._writer, self._queue
-        if not (queue or self._barriers or self._stopping):
+        if not (queue or self._barriers or self._stopping or self._may_leave):
             self._sleep()
         if queue and not (self._hurry or self._stopping):
             self._wake.acquire(timeout=_GATHER_SECONDS)
         self._hurry = False
         stopping = self._stopping
         waiting = [self._barriers.popleft() for _ in range(len(self._barriers))]
+        wanted = [self._wanted.popleft() for _ in range(len(self._wanted))] if self._may_leave or stopping else []
         try:
             left = len(queue)
             while left > 0:
                 left -= writer.batch(queue, left)
                 self._give_back()
-                if (due := writer.due()) is not None and due <= 0:
-                    writer.sync()
-            if waiting or stopping or ((due := writer.due()) is not None and due <= 0):
+                writer.tend()
+            if waiting or stopping:
                 writer.sync()
+            writer.tend()
+            if wanted and self._sealer is not None:
+                writer.leave()
+                for future in wanted:
+                    self._sealer.barrier(future)
         finally:
             self._last = writer.failure or self._last
             self._resolve(waiting)
@@ -277,12 +329,17 @@ class Log:
     def _sleep(self) -> None:
         self._idle = True
         # Looked at again, now that appending wakes: what came in between must not wait.
-        if not (self._queue or self._barriers or self._stopping):
+        if not (self._queue or self._barriers or self._stopping or self._may_leave):
             waits = [] if (due := self._writer.due()) is None else [due]
             if self._on_loss is not None and self.dropped > self._told:
                 waits.append(self._told_at + _REPORT_SECONDS - time.monotonic())
             self._wake.acquire(timeout=max(0.0, min(waits)) if waits else -1)
         self._idle = False
+
+    @property
+    def _may_leave(self) -> bool:
+        """Whether runs wait for the store, and it is free: while it is not, more of them gather for the next write to it."""
+        return bool(self._wanted) and self._sealer is not None and not self._sealer.busy
 
     def _give_back(self) -> None:
         with self._lock:
@@ -326,6 +383,8 @@ class Log:
         """Start afresh in a child: the queue, the file and the thread are the parent's."""
         closed = self._closed
         self._writer.forsake()
+        if self._sealer is not None:
+            self._sealer.after_fork()
         self._start()
         if closed:
             self._closed = self._stopping = True

@@ -1,104 +1,173 @@
-"""The packs of a store in a folder: which there are, and reading from them."""
+"""The packs of a store: which there are, and reading from them.
+
+Nothing is kept in step with the store: what is there is listed when it is asked for, an hour at a time, and a pack that was
+read stays in memory while there is room. A pack that another one replaces is passed over, though it is still there.
+"""
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator
+from collections import OrderedDict
+from collections.abc import Iterable, Iterator
 from typing import Final
 
+from storage import keys
 from storage.digest import Mac
 from storage.errors import CorruptRecord
-from storage.pack.errors import CorruptPack
-from storage.pack.layout import HEADER_BYTES, unpack_header
-from storage.pack.reader import PackReader
+from storage.objects.contract import ObjectInfo, ObjectNotFound, ObjectStore, Viewable
+from storage.pack.footer import Footer
+from storage.pack.reader import PackReader, glance
 
-SUFFIX: Final = ".pack"
+MAX_HELD_BYTES: Final = 256 * 1024 * 1024
+"""Of packs that were read, in memory."""
+MAX_VIEWS: Final = 128
+"""Of packs that are looked into: each holds a descriptor."""
+
+
+class PackGone(Exception):
+    """A pack was replaced, or removed, while it was read."""
 
 
 class Packs:
-    """Every pack below a folder. Not for several threads at once.
+    """Every pack of a store. Not for several threads at once.
 
     Args:
-        folder: the store's `hot` folder; it need not exist.
+        objects: where they are.
         store_id: packs of any other store are left alone.
         mac: the store's digests.
     """
 
-    def __init__(self, folder: str, store_id: bytes, mac: Mac) -> None:
-        self._folder, self._store_id, self._mac = folder, store_id, mac
-        self.readers: dict[str, PackReader] = {}
-        self.damage: dict[str, str] = {}
-        """What is wrong with packs that cannot be read at all."""
+    def __init__(self, objects: ObjectStore, store_id: bytes, mac: Mac) -> None:
+        self._objects, self._store_id, self._mac = objects, store_id, mac
+        self._readers: OrderedDict[str, PackReader] = OrderedDict()
+        self._glanced: OrderedDict[str, Footer] = OrderedDict()
+        self._views = objects if isinstance(objects, Viewable) else None
+        self._listed: dict[str, list[ObjectInfo]] | None = None
+        self._snapshots = 0
 
-    def refresh(self) -> bool:
-        """Take in packs that are new: whether one that was known is gone."""
-        found = dict(self._scan())
-        gone = [name for name in (*self.readers, *self.damage) if name not in found]
-        for name in gone:
-            self.readers.pop(name, None)
-            self.damage.pop(name, None)
-        for name, path in found.items():
-            if name not in self.readers and name not in self.damage:
-                self._open(name, path)
-        return bool(gone)
+    def snapshot(self, *, begin: bool) -> None:
+        """Begin or end to go by one listing."""
+        self._snapshots += 1 if begin else -1
+        self.relist()
 
-    def shared(self, digest: bytes) -> bytes | None:
-        """The stored bytes of a value that belongs to no trace."""
-        for reader in reversed(self.readers.values()):
+    def relist(self) -> None:
+        """Forget what was listed."""
+        self._listed = None
+
+    def hours(self) -> dict[str, list[ObjectInfo]]:
+        """The packs of each hour, newest hour first, those that are replaced among them."""
+        if self._listed is not None:
+            return self._listed
+        found: dict[str, list[ObjectInfo]] = {}
+        for info in self._objects.list(keys.HOT):
+            named = keys.parse_pack(info.key)
+            if named is not None:
+                found.setdefault(named.hour, []).append(info)
+        self._forget(info.key for infos in found.values() for info in infos)
+        found = dict(sorted(found.items(), reverse=True))
+        if self._snapshots:
+            self._listed = found
+        return found
+
+    def listed(self, hour: str) -> list[ObjectInfo]:
+        """The packs of an hour, those that are replaced among them."""
+        if self._snapshots:
+            return self.hours().get(hour, [])
+        return [info for info in self._objects.list(keys.hour_prefix(hour)) if keys.parse_pack(info.key) is not None]
+
+    def footers(self, infos: Iterable[ObjectInfo], damage: list[str]) -> dict[str, Footer]:
+        """The footer of each pack that no other of them replaces.
+
+        A footer may have been read without comparing its digest: what it says is where to look, and `reader` compares.
+
+        Args:
+            infos: the packs, all of an hour.
+            damage: what is wrong with packs that cannot be read is added to it.
+
+        Raises:
+            PackGone: one of them is there no more.
+            StoreUnavailable: the store gave no answer.
+        """
+        found: dict[str, Footer] = {}
+        for info in infos:
             try:
-                data = reader.shared(digest)
-            except CorruptRecord:  # another pack may have it whole; loading a trace of this one says what is wrong
+                found[info.key] = self._footer(info.key)
+            except CorruptRecord as error:
+                damage.append(str(error))
                 continue
-            if data is not None:
-                return data
-        return None
+            if found[info.key].header.store_id != self._store_id:
+                damage.append(f"{info.key} belongs to store {found.pop(info.key).header.store_id.hex()}, not to this one")
+        replaced = {key for footer in found.values() for key in footer.replaces}
+        return {key: footer for key, footer in found.items() if key not in replaced}
 
-    def _scan(self) -> Iterator[tuple[str, str]]:
-        try:
-            hours = sorted(os.listdir(self._folder))
-        except FileNotFoundError:
-            return
-        for hour in hours:
+    def reader(self, key: str) -> PackReader:
+        """A pack, its footer compared with its digest.
+
+        Raises:
+            CorruptPack: its beginning or its end is not that of a pack.
+            StoreError: it is of a newer major version, or was made with another key.
+            PackGone: it is there no more.
+            StoreUnavailable: the store gave no answer.
+        """
+        known = self._readers.get(key)
+        if known is not None:
+            self._readers.move_to_end(key)
+            return known
+        made = open_pack(self._objects, key, self._mac)
+        self._readers[key] = made
+        held = sum(reader.held for reader in self._readers.values())
+        while held > MAX_HELD_BYTES and len(self._readers) > 1:
+            _, oldest = self._readers.popitem(last=False)
+            held -= oldest.held
+        return made
+
+    def _footer(self, key: str) -> Footer:
+        known = self._readers.get(key)
+        if known is not None:
+            return known.footer
+        if self._views is None:
+            return self.reader(key).footer
+        seen = self._glanced.get(key)
+        if seen is None:
             try:
-                names = sorted(os.listdir(os.path.join(self._folder, hour)))
-            except (FileNotFoundError, NotADirectoryError):
-                continue
-            for name in names:
-                if name.endswith(SUFFIX) and not name.startswith("."):
-                    yield f"hot/{hour}/{name}", os.path.join(self._folder, hour, name)
+                seen = glance(self._views.view(key), key)
+            except ObjectNotFound as error:
+                raise PackGone(key) from error
+            self._glanced[key] = seen
+            if len(self._glanced) > MAX_VIEWS:
+                self._glanced.popitem(last=False)
+        return seen
 
-    def _open(self, name: str, path: str) -> None:
-        try:
-            reader = read_file(path, self._mac, name)
-        except (CorruptRecord, OSError) as error:
-            self.damage[name] = str(error)
-            return
-        if reader.footer.header.store_id != self._store_id:
-            self.damage[name] = f"{name} belongs to store {reader.footer.header.store_id.hex()}, not to this one"
-            return
-        self.readers[name] = reader
+    def forget(self, key: str) -> None:
+        """What was read of a pack is worth nothing any more."""
+        self._readers.pop(key, None)
+        self._glanced.pop(key, None)
+
+    def _forget(self, there: Iterable[str]) -> None:
+        left = set(there)
+        for key in [key for key in (*self._readers, *self._glanced) if key not in left]:
+            self.forget(key)
 
 
-def read_file(path: str, mac: Mac, name: str) -> PackReader:
-    """A reader of a pack on disk.
-
-    Raises:
-        CorruptPack: its beginning or its end is not that of a pack.
-        StoreError: it is of a newer major version, or was made with another key.
-        OSError: it cannot be read.
-    """
-
-    def tail(count: int) -> tuple[bytes, int]:
-        size = os.stat(path).st_size
-        return span(max(0, size - count), min(count, size)), size
+def open_pack(objects: ObjectStore, key: str, mac: Mac) -> PackReader:
+    """A reader of a pack in a store. Raises what `Packs.reader` does."""
 
     def span(offset: int, length: int) -> bytes:
-        with open(path, "rb") as file:
-            file.seek(offset)
-            return file.read(length)
+        try:
+            return objects.get_range(key, offset, length)
+        except ObjectNotFound as error:
+            raise PackGone(key) from error
 
-    try:
-        unpack_header(span(0, HEADER_BYTES))
-    except CorruptRecord as error:
-        raise CorruptPack(name, "header", 0, str(error)) from error
-    return PackReader(tail, span, mac=mac, name=name)
+    def tail(count: int) -> tuple[bytes, int]:
+        try:
+            return objects.get_tail(key, count)
+        except ObjectNotFound as error:
+            raise PackGone(key) from error
+
+    return PackReader(tail, span, mac=mac, name=key)
+
+
+def otel_matches(footer: Footer, otel: bytes) -> Iterator[bytes]:
+    """The traces of a pack that OpenTelemetry knows by an id."""
+    for entry in footer.find_otel(otel):
+        if entry < footer.counts.parts:
+            yield footer.part(entry).trace

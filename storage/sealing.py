@@ -1,42 +1,40 @@
-"""Record files of processes that have ended, as packs (docs/pack.md).
+"""Record files that nobody writes any more, as packs (docs/pack.md).
 
-A file that a process still writes is locked by it and left alone. A pack is complete and read back before its record file is
-removed: at every moment each trace is in the one or the other, or in both, which is the same to a reader.
+A file that a process still writes is locked by it and left alone. The packs made of it are read back and in the store before it
+is removed: at every moment each trace is in the one or the other, or in both, which is the same to a reader.
 """
 
 from __future__ import annotations
 
 import contextlib
-import datetime as dt
 import fcntl
 import os
-import re
-import secrets
 import time
 from collections.abc import Iterable
 from typing import Final, NamedTuple
 
-from storage import frames
-from storage.disk import OS_DISK, Disk, LogFile
+from storage import frames, keys
+from storage.disk import OS_DISK, Disk
 from storage.errors import CorruptRecord, StorageError
 from storage.ids import NO_TRACE
+from storage.objects.contract import ObjectNotFound, ObjectTooLarge, StoreRefused, StoreUnavailable
 from storage.pack.reader import PackReader
 from storage.pack.writer import PackWriter
-from storage.packs import SUFFIX, read_file
-from storage.records import Kind
-from storage.store import LocalStore
+from storage.records import Header, Kind, decode
+from storage.store import Store
 
 QUIET_SECONDS: Final = 2.0
-"""A file that was written to more recently is left alone: its process may not hold the lock yet."""
-_LOG: Final = re.compile(r"[0-9a-f]{16}-\d{6,}\.log\Z")
+"""A file of another process that was written to more recently is left alone: its process may not hold the lock yet."""
+
+_held: Final[set[int]] = set()
 
 
 class Sealed(NamedTuple):
-    """A record file that became a pack."""
+    """A record file that became packs."""
 
     file: str
-    pack: str
-    """Its key, relative to the store; empty where the file held no record."""
+    packs: tuple[str, ...]
+    """Their keys: one for each hour that its traces are of, none where the file held no record."""
     traces: int
     bytes_before: int
     bytes_after: int
@@ -49,135 +47,193 @@ class Kept(NamedTuple):
     why: str
 
 
-class _Stays(Exception):
-    """Why a file is left as it is."""
+class Stays(Exception):
+    """Why a file is left as it is.
+
+    Args:
+        why: in words.
+        damaged: nobody will make a pack of it, now or later.
+    """
+
+    def __init__(self, why: str, *, damaged: bool = True) -> None:
+        self.damaged = damaged
+        super().__init__(why)
 
 
-def seal(store: LocalStore, *, disk: Disk = OS_DISK, quiet_seconds: float = QUIET_SECONDS) -> tuple[list[Sealed], list[Kept]]:
+Records = dict[bytes, list[frames.Frame]]
+"""The records of each trace, in order."""
+
+
+def seal(store: Store, *, disk: Disk = OS_DISK, quiet_seconds: float = QUIET_SECONDS) -> tuple[list[Sealed], list[Kept]]:
     """Make packs of the record files that nobody writes any more.
 
     Args:
         store: whose files.
-        disk: the system calls that write.
+        disk: the system calls that remove them.
         quiet_seconds: how long a file must not have been written to.
 
     Raises:
-        OSError: the disk refused; every trace is still where it was.
+        StoreUnavailable: the store gave no answer; every trace is still where it was.
+        StoreRefused: it refused; as above.
+        OSError: the disk refused; as above.
     """
     sealed: list[Sealed] = []
     kept: list[Kept] = []
-    for name in sorted(os.listdir(store.log_folder)):
-        if not _LOG.match(name):
-            continue
+    for name in waiting(store):
         try:
-            with contextlib.closing(_Locked(store, name, disk)) as file:
-                sealed.append(file.seal(quiet_seconds))
+            sealed.append(seal_file(store, name, disk=disk, quiet_seconds=quiet_seconds))
         except FileNotFoundError:  # another process was faster
             continue
-        except _Stays as stays:
+        except Stays as stays:
             kept.append(Kept(name, str(stays)))
     return sealed, kept
+
+
+def waiting(store: Store) -> list[str]:
+    """The record files of this machine, those that are being written among them."""
+    try:
+        return sorted(name for name in os.listdir(store.log_folder) if keys.parse_log_file(name) is not None)
+    except FileNotFoundError:
+        return []
+
+
+def seal_file(store: Store, name: str, *, disk: Disk = OS_DISK, quiet_seconds: float = 0.0, held: bool = False) -> Sealed:
+    """Make packs of one record file and remove it.
+
+    Args:
+        store: whose file.
+        name: of the file.
+        disk: the system calls that remove it.
+        quiet_seconds: how long it must not have been written to.
+        held: the caller holds its lock.
+
+    Raises:
+        Stays: it is being written, was written to just now, or is damaged; it is as it was.
+        FileNotFoundError: it is there no more.
+        StoreUnavailable: as `seal`, and so are the others.
+    """
+    with contextlib.closing(_Locked(store, name, disk, held=held)) as file:
+        return file.seal(quiet_seconds)
 
 
 class _Locked:
     """One record file, held so that nobody else writes or seals it."""
 
-    def __init__(self, store: LocalStore, name: str, disk: Disk) -> None:
+    def __init__(self, store: Store, name: str, disk: Disk, *, held: bool) -> None:
         self._store, self._name, self._disk = store, name, disk
         self._path = os.path.join(store.log_folder, name)
         self._descriptor = os.open(self._path, os.O_RDONLY | os.O_CLOEXEC)
+        _held.add(self._descriptor)
+        if held:
+            return
         try:
             fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             self.close()
-            raise _Stays("a process is writing it") from None
+            raise Stays("a process is writing it", damaged=False) from None
 
     def close(self) -> None:
         """Let it go."""
+        _held.discard(self._descriptor)
         os.close(self._descriptor)
 
     def seal(self, quiet_seconds: float) -> Sealed:
-        """Make a pack of it and remove it."""
+        """Make packs of it and remove it."""
         about = os.fstat(self._descriptor)
         if not about.st_nlink:
             raise FileNotFoundError(self._path)
         if time.time() - about.st_mtime < quiet_seconds:
-            raise _Stays("it was written to just now")
+            raise Stays("it was written to just now", damaged=False)
         with open(self._path, "rb") as file:
             data = file.read()
         header, traces, shared = self._take_apart(data)
-        if not traces:
-            self._remove()
-            return Sealed(self._name, "", 0, len(data), 0)
-        pack = self._pack(header, traces, shared)
-        hour = dt.datetime.fromtimestamp(header.created / 1e9, tz=dt.UTC).strftime("%Y%m%dT%H")
-        key = f"hot/{hour}/{self._name.removesuffix('.log')}{SUFFIX}"
-        self._put(key, pack, traces, shared)
-        self._remove()
-        return Sealed(self._name, key, len(traces), len(data), len(pack))
+        named = keys.parse_log_file(self._name)
+        assert named is not None
+        made = {
+            keys.pack(hour, *named): self._pack(header, records, shared) for hour, records in by_hour(traces).items()
+        }  # fmt: skip
+        for key, (pack, records, values) in made.items():
+            self._put(key, pack, records, values)
+        self._disk.remove(self._path)
+        self._disk.sync_folder(self._store.log_folder)
+        return Sealed(self._name, tuple(made), len(traces), len(data), sum(len(pack) for pack, *_ in made.values()))
 
-    def _take_apart(self, data: bytes) -> tuple[frames.FileHeader, dict[bytes, list[frames.Frame]], dict[bytes, bytes]]:
+    def _take_apart(self, data: bytes) -> tuple[frames.FileHeader, Records, dict[bytes, bytes]]:
         header = frames.unpack_file_header(data) if len(data) >= frames.FILE_HEADER_BYTES else None
         if header is None:
-            raise _Stays("its header is damaged")
+            if len(data) < frames.FILE_HEADER_BYTES:  # its process ended as it was begun
+                return frames.FileHeader(0, 0, self._store.id, bytes(8), 0), {}, {}
+            raise Stays("its header is damaged")
         if header.store_id != self._store.id:
-            raise _Stays(f"it belongs to store {header.store_id.hex()}")
-        traces: dict[bytes, list[frames.Frame]] = {}
+            raise Stays(f"it belongs to store {header.store_id.hex()}")
+        traces: Records = {}
         shared: dict[bytes, bytes] = {}
         for one in frames.scan(data[frames.FILE_HEADER_BYTES :], frames.FILE_HEADER_BYTES):
             if isinstance(one, frames.Gap):
-                raise _Stays(f"it is damaged at offset {one.offset}")
+                raise Stays(f"it is damaged at offset {one.offset}")
             if one.trace != NO_TRACE:
                 traces.setdefault(one.trace, []).append(one)
             elif one.kind == Kind.VALUE:
                 shared[one.body[:16]] = one.body[16:]
         return header, traces, shared
 
-    def _pack(self, header: frames.FileHeader, traces: dict[bytes, list[frames.Frame]], shared: dict[bytes, bytes]) -> bytes:
+    def _pack(
+        self, header: frames.FileHeader, traces: Records, shared: dict[bytes, bytes]
+    ) -> tuple[bytes, Records, dict[bytes, bytes]]:
+        """A pack of the traces of an hour, read back, and what it holds."""
+        values = {digest: shared[digest] for digest in shared_of(traces) if digest in shared}
         writer = PackWriter(self._store.id, header.writer, self._store.mac)
         try:
-            for digest, content in shared.items():
+            for digest, content in values.items():
                 writer.share(digest, content)
             for records in traces.values():
                 writer.add(records)
             pack = writer.build()
             reader = PackReader.of_bytes(pack, mac=self._store.mac)
         except (StorageError, ValueError) as error:
-            raise _Stays(f"no pack can be made of it: {error}") from error
-        if not _holds(reader, traces, shared):
-            raise _Stays("the pack made of it does not hold what it holds")
-        return pack
+            raise Stays(f"no pack can be made of it: {error}") from error
+        if not holds(reader, traces, values):
+            raise Stays("the pack made of it does not hold what it holds")
+        return pack, traces, values
 
-    def _put(self, key: str, pack: bytes, traces: dict[bytes, list[frames.Frame]], shared: dict[bytes, bytes]) -> None:
-        path = os.path.join(self._store.path, key)
-        folder, name = os.path.split(path)
-        hot = os.path.dirname(folder)
-        os.makedirs(folder, 0o700, exist_ok=True)
-        for leftover in os.listdir(folder):  # of a process that ended as it wrote this very pack
-            if leftover.startswith(f".{name}."):
-                self._disk.remove(os.path.join(folder, leftover))
-        draft = os.path.join(folder, f".{name}.{secrets.token_hex(8)}")
-        with contextlib.closing(LogFile(self._disk, folder, os.path.basename(draft), pack)) as file:
-            file.sync()
-        with contextlib.suppress(FileExistsError):
-            os.link(draft, path)
-        self._disk.remove(draft)
-        for place in (folder, hot, os.fspath(self._store.path)):
-            self._disk.sync_folder(place)
-        # What is there now, be it this one or that of a process that ended before it removed the record file.
+    def _put(self, key: str, pack: bytes, traces: Records, shared: dict[bytes, bytes]) -> None:
+        objects = self._store.objects
+        if objects.put_new(key, pack):
+            return
+        # That of a process that ended before it removed the record file, made by another version of a library.
         try:
-            there = _holds(read_file(path, self._store.mac, key), traces, shared)
-        except StorageError as error:
-            raise _Stays(f"{key} is there already and cannot be read: {error}") from error
-        if not there:
-            raise _Stays(f"{key} is there already and does not hold what it holds")
+            there = objects.get(key, 3 * len(pack))
+            same = holds(PackReader.of_bytes(there, mac=self._store.mac, name=key), traces, shared)
+        except (StoreUnavailable, StoreRefused):
+            raise
+        except (ObjectNotFound, ObjectTooLarge, StorageError) as error:
+            raise Stays(f"{key} is there already and cannot be read: {error}") from error
+        if not same:
+            raise Stays(f"{key} is there already and does not hold what it holds")
 
-    def _remove(self) -> None:
-        self._disk.remove(self._path)
-        self._disk.sync_folder(self._store.log_folder)
+
+def by_hour(traces: Records) -> dict[str, Records]:
+    """The traces of each hour."""
+    hours: dict[str, Records] = {}
+    for trace, records in traces.items():
+        hours.setdefault(keys.hour_of(trace), {})[trace] = records
+    return hours
 
 
-def _holds(reader: PackReader, traces: dict[bytes, list[frames.Frame]], shared: dict[bytes, bytes]) -> bool:
+def shared_of(traces: Records) -> set[bytes]:
+    """The digests of the manifests and environments that these traces name."""
+    named: set[bytes] = set()
+    for records in traces.values():
+        for one in records:
+            if one.kind == Kind.HEADER:
+                with contextlib.suppress(TypeError, CorruptRecord):  # carried as it is: loading the trace says so
+                    header = decode(one.kind, one.body)
+                    if isinstance(header, Header):
+                        named |= {header.manifest, header.environment}
+    return named
+
+
+def holds(reader: PackReader, traces: Records, shared: dict[bytes, bytes]) -> bool:
     """Whether a pack gives back every record and every shared value."""
     try:
         return all(
@@ -189,3 +245,14 @@ def _holds(reader: PackReader, traces: dict[bytes, list[frames.Frame]], shared: 
 
 def _told(records: Iterable[frames.Frame]) -> list[tuple[int, int, int, bytes]]:
     return [(one.kind, one.flags, one.record, one.body) for one in records]
+
+
+def _after_fork() -> None:
+    # A copy of the descriptor holds the lock as long as the child lives: the parent could not take it again.
+    for descriptor in tuple(_held):
+        with contextlib.suppress(OSError):
+            os.close(descriptor)
+    _held.clear()
+
+
+os.register_at_fork(after_in_child=_after_fork)

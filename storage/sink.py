@@ -15,7 +15,20 @@ class Sink:
         first: the first record id.
     """
 
-    __slots__ = ("ended", "latest", "lost", "next_id", "personal", "trace_id", "values", "why", "writer", "written")
+    __slots__ = (
+        "ended",
+        "first_file",
+        "last_file",
+        "latest",
+        "lost",
+        "next_id",
+        "personal",
+        "trace_id",
+        "values",
+        "why",
+        "writer",
+        "written",
+    )
 
     trace_id: bytes
     next_id: Callable[[], int]
@@ -34,11 +47,16 @@ class Sink:
     ended: bool
     """Whether its end was written. The writer's own."""
 
+    first_file: int
+    last_file: int
+    """Which of its writer's record files hold the trace, counted from 1; 0 before anything was written."""
+
     def __init__(self, trace_id: bytes, writer: bytes, first: int = 1) -> None:
         self.trace_id = trace_id
         self.writer = writer
         self.next_id = itertools.count(first).__next__
         self.lost = self.written = 0
+        self.first_file = self.last_file = 0
         self.personal = self.ended = False
         self.values = {}
         self.latest = None

@@ -1,84 +1,120 @@
-"""A store in a folder: which traces it holds, and reading them (docs/format.md)."""
+"""A store: which traces it holds, and reading them (docs/format.md).
+
+A trace is in record files of this machine, in packs under the hour of its id, or in both, which is the same to a reader. Record
+files are looked at first and packs after, so that one which is sealed meanwhile is found.
+"""
 
 from __future__ import annotations
 
 import contextlib
-import os
+import functools
 import threading
-from pathlib import Path
-from typing import Final, Self
+from collections.abc import Callable, Generator, Iterator, Sequence
+from typing import Final, TypeVar
 
-from storage import founding
+from storage import founding, keys
 from storage.digest import Mac
 from storage.errors import AmbiguousTrace, CorruptRecord, TraceNotFound
+from storage.frames import Frame
 from storage.ids import check_trace_prefix, trace_seconds
-from storage.index import FileGone, Index
-from storage.packs import Packs
-from storage.stored import Stored
+from storage.objects.contract import ObjectInfo, ObjectStore
+from storage.pack.footer import Footer
+from storage.pack.reader import PackReader
+from storage.packs import PackGone, Packs, otel_matches
+from storage.record_files import FileGone, RecordFiles
+from storage.stored import Found, Stored
+
+T = TypeVar("T")
 
 _SHOWN: Final = 5
 _LOOKS: Final = 5
-"""A record file that is sealed while it is read is a pack at the next look."""
+"""A record file that is sealed while it is read is a pack at the next look, and packs that are merged are another one."""
 _FULL_DIGITS: Final = 32
 
 
-class LocalStore:
-    """The store at a path. Made by `open`; its methods may be called from any thread."""
+class Store:
+    """A store. Made by `storage.opening.open_store`; its methods may be called from any thread, and block.
 
-    path: Path
-    id: bytes
-    mac: Mac
-    log_folder: str
-    """Where its record files are."""
+    Args:
+        place: what it is called in errors: the folder, or the URL of the bucket.
+        objects: where its packs are.
+        identity: who it is.
+        mac: its digests.
+        log_folder: where this machine's record files of it are.
+    """
 
-    def __init__(self, path: Path, store_id: bytes, mac: Mac) -> None:
-        self.path, self.id, self.mac = path, store_id, mac
-        self.log_folder = os.path.join(path, founding.LOG)
-        self._index = Index(self.log_folder, store_id, Packs(os.path.join(path, "hot"), store_id, mac))
+    def __init__(self, place: str, objects: ObjectStore, identity: founding.Identity, mac: Mac, log_folder: str) -> None:
+        self.place, self.objects, self.id, self.mac, self.log_folder = place, objects, identity.id, mac, log_folder
+        self._packs = Packs(objects, self.id, mac)
+        self._files = RecordFiles(log_folder, self.id)
         self._lock = threading.RLock()
 
-    @classmethod
-    def open(cls, path: str | os.PathLike[str], *, create: bool) -> Self:
-        """The store at a path, made there if it is to be.
-
-        Raises:
-            StoreError: there is none, it is newer than this code, or its key is not the one it was made with.
-        """
-        where = Path(path).absolute()
-        if create:
-            founding.found(str(where))
-        store_id, mac = founding.inspect(str(where))
-        return cls(where, store_id, mac)
+    def close(self) -> None:
+        """Give back its connections."""
+        self.objects.close()
 
     def refresh(self) -> None:
-        """Take in what was recorded since. The other methods do so by themselves.
+        """Take in what was recorded on this machine since. The other methods do so by themselves.
 
         Raises:
             StoreError: a record file was written by a newer major version.
         """
         with self._lock:
-            self._index.refresh()
+            self._files.refresh()
+
+    @contextlib.contextmanager
+    def snapshot(self) -> Generator[None]:
+        """While many traces are read: packs are listed once, and what comes to the store meanwhile is not seen."""
+        with self._lock:
+            self._packs.snapshot(begin=True)
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._packs.snapshot(begin=False)
 
     @property
     def count(self) -> int:
         """How many traces there are."""
-        with self._lock:
-            self._index.refresh()
-            return len(self._index.traces)
+        return len(set(self.ids()))
 
     @property
     def damage(self) -> list[str]:
-        """What is wrong with its record files and packs, whichever traces that reaches."""
+        """What is wrong with its record files and packs, whichever traces that reaches. Reads the end of every pack."""
         with self._lock:
-            self._index.refresh()
-            return self._index.damage
+            self._files.refresh()
+            return [*self._files.damage, *self._unreadable()]
 
-    def ids(self) -> list[bytes]:
-        """The traces, newest first."""
+    def ids(self) -> Iterator[bytes]:
+        """The traces, newest first, an hour at a time."""
         with self._lock:
-            self._index.refresh()
-            traces = self._index.traces
-            return sorted(traces, key=lambda one: (trace_seconds(one), traces[one].wall, one), reverse=True)
+            self._files.refresh()
+            hours = self._looking(self._packs.hours)
+            of_files: dict[str, set[bytes]] = {}
+            for trace in self._files.traces:
+                of_files.setdefault(keys.hour_of(trace), set()).add(trace)
+        for hour in sorted({*hours, *of_files}, reverse=True):
+            with self._lock:
+                walls = self._looking(functools.partial(self._walls, hour))
+            walls.update((trace, 0) for trace in of_files.get(hour, ()) if trace not in walls)
+            yield from sorted(walls, key=lambda one: (trace_seconds(one), walls[one] or self._wall(one), one), reverse=True)
+
+    def _walls(self, hour: str) -> dict[bytes, int]:
+        """The traces of an hour's packs, and when each began."""
+        found: dict[bytes, int] = {}
+        for footer in self._packs.footers(self._packs.listed(hour), []).values():
+            for part in footer.parts():
+                found[part.trace] = found.get(part.trace) or part.began
+        return found
+
+    def _wall(self, trace: bytes) -> int:
+        entry = self._files.traces.get(trace)
+        return 0 if entry is None else entry.wall
+
+    def packs(self) -> list[str]:
+        """The keys of all packs, newest hour first, those that are replaced and still there among them."""
+        with self._lock:
+            return [info.key for infos in self._looking(self._packs.hours).values() for info in infos]
 
     def resolve(self, prefix: str) -> bytes:
         """The trace of a printed id or the start of one, or of the whole id that OpenTelemetry knows it by.
@@ -87,33 +123,128 @@ class LocalStore:
             InvalidId: the text is no trace id.
             TraceNotFound: there is none.
             AmbiguousTrace: there are several.
+            CorruptRecord: there is none among what can be read, and not all of the store can.
         """
         wanted = check_trace_prefix(prefix)
-        known = self.ids()
-        if len(wanted) == _FULL_DIGITS and (whole := bytes.fromhex(wanted)) in self._index.traces:
-            return whole
-        found = [one for one in known if one.hex().startswith(wanted)]
-        if not found and len(wanted) == _FULL_DIGITS:
-            found = [one for one in known if self._index.traces[one].otel == wanted]
-        if not found:
-            raise TraceNotFound(wanted, str(self.path), len(known))
-        if len(found) > 1:
-            raise AmbiguousTrace(wanted, [one.hex() for one in found[:_SHOWN]], len(found))
-        return found[0]
+        with self._lock:
+            self._files.refresh()
+            return self._looking(functools.partial(self._resolve, wanted))
 
-    def load(self, trace_id: bytes) -> Stored:
+    def _resolve(self, wanted: str) -> bytes:
+        whole = bytes.fromhex(wanted) if len(wanted) == _FULL_DIGITS else None
+        if whole is not None and (whole in self._files.traces or self._holders(whole, [])):
+            return whole
+        found = {one for one in self._files.traces if one.hex().startswith(wanted)}
+        otel = {one for one, entry in self._files.traces.items() if whole is not None and entry.otel == wanted}
+        for footer in self._footers([]):
+            found.update(footer.find(wanted))
+            if whole is not None:
+                otel.update(otel_matches(footer, whole))
+        found = found or otel
+        if not found:
+            raise self._absent(wanted)
+        if len(found) > 1:
+            newest = sorted(found, key=lambda one: (trace_seconds(one), self._wall(one), one), reverse=True)
+            raise AmbiguousTrace(wanted, [one.hex() for one in newest[:_SHOWN]], len(found))
+        return found.pop()
+
+    def load(self, trace_id: bytes, *, vectors: bool = True) -> Stored:
         """Read a trace.
+
+        Args:
+            trace_id: which.
+            vectors: read its vectors too; otherwise each is read when it is asked for.
 
         Raises:
             TraceNotFound: it is not here.
-            CorruptRecord: it has no header, so there is nothing to read it by.
+            CorruptRecord: it has no header, so there is nothing to read it by; or it is not among what can be read.
+            StoreUnavailable: the store gave no answer.
         """
         with self._lock:
-            for _ in range(_LOOKS):
-                self._index.refresh()
-                entry = self._index.traces.get(trace_id)
-                if entry is None:
-                    raise TraceNotFound(trace_id.hex(), str(self.path), len(self._index.traces))
-                with contextlib.suppress(FileGone):
-                    return Stored(trace_id, entry, self._index, self.mac, self.load)
-            raise CorruptRecord(f"the files of trace {trace_id.hex()} went away as often as they were looked for")
+            return self._looking(functools.partial(self._load, trace_id, vectors=vectors))
+
+    def _load(self, trace: bytes, *, vectors: bool) -> Stored:
+        self._files.refresh()
+        entry = self._files.traces.get(trace)
+        damage: list[str] = []
+        readers = self._holders(trace, damage)
+        if entry is None and not readers:
+            raise self._absent(trace.hex())
+        places = () if entry is None else entry.places
+        damage += (text for name in places for text in self._files.files[name].damage)
+
+        def records() -> Iterator[tuple[str, int, Frame | str]]:
+            if entry is not None:
+                yield from self._files.frames_of(entry)
+            for reader in readers:
+                try:
+                    found = reader.frames(trace, vectors=vectors)
+                except CorruptRecord as error:
+                    yield reader.name, 0, str(error)
+                else:
+                    yield from ((reader.name, frame.offset, frame) for frame in found)
+
+        def shared(digest: bytes) -> bytes | None:
+            for reader in readers:
+                with contextlib.suppress(CorruptRecord):  # another may have it whole; what is wrong here, its records tell
+                    if (data := reader.shared(digest)) is not None:
+                        return data
+            return self._files.shared(digest)
+
+        return Stored(trace, Found(records(), len(places) + len(readers), damage, shared), self.mac, self.load)
+
+    def _holders(self, trace: bytes, damage: list[str]) -> list[PackReader]:
+        """The packs that hold records of a trace: those of its hour, and where these hold none, any."""
+        found = self._held(self._packs.listed(keys.hour_of(trace)), trace, damage)
+        if found or trace in self._files.traces:
+            return found
+        return [one for infos in self._packs.hours().values() for one in self._held(infos, trace, damage)]
+
+    def _held(self, infos: Sequence[ObjectInfo], trace: bytes, damage: list[str]) -> list[PackReader]:
+        found: list[PackReader] = []
+        for key, footer in self._packs.footers(infos, damage).items():
+            if footer.parts_of(trace):
+                try:
+                    found.append(self._packs.reader(key))
+                except CorruptRecord as error:
+                    damage.append(str(error))
+        return found
+
+    def _footers(self, damage: list[str]) -> Iterator[Footer]:
+        for infos in self._packs.hours().values():
+            yield from self._packs.footers(infos, damage).values()
+
+    def _unreadable(self) -> list[str]:
+        """What is wrong with packs that cannot be read: each footer is compared with its digest."""
+        damage: list[str] = []
+        for infos in self._looking(self._packs.hours).values():
+            for info in infos:
+                try:
+                    self._packs.footers([info], damage)
+                    self._packs.reader(info.key)
+                except CorruptRecord as error:
+                    damage.append(str(error))
+                except PackGone:
+                    continue
+        return list(dict.fromkeys(damage))
+
+    def _absent(self, wanted: str) -> CorruptRecord | TraceNotFound:
+        """Why there is no such trace: what is absent and what cannot be read are two things."""
+        damage = [*self._files.damage, *self._unreadable()]
+        if damage:
+            more = f", and {len(damage) - 1} more" if len(damage) > 1 else ""
+            return CorruptRecord(
+                f"no trace {wanted} among what can be read of {self.place}, and not all of it can: {damage[0]}{more}. "
+                "`kitchenlog check` tells all"
+            )
+        return TraceNotFound(wanted, self.place, self.count)
+
+    def _looking(self, look: Callable[[], T]) -> T:
+        """What looking finds; again where a file or a pack went away meanwhile: what was in it is elsewhere by now."""
+        for _ in range(_LOOKS):
+            try:
+                return look()
+            except (FileGone, PackGone):
+                self._packs.relist()
+                self._files.refresh()
+        raise CorruptRecord(f"files and packs of {self.place} went away as often as they were looked for")

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from typing import Literal
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Literal, NamedTuple, Protocol
 
 from storage import frames
 from storage.digest import DIGEST_BYTES, Mac
 from storage.errors import CorruptRecord, TraceNotFound, ValueLeftOut
-from storage.index import Index, TraceEntry
+from storage.pack.block import ELSEWHERE
 from storage.records import (
     LATE,
     Annotation,
@@ -28,13 +28,40 @@ from storage.records import (
 State = Literal["whole", "unfinished", "damaged"]
 
 
+class Found(NamedTuple):
+    """What there is of a trace."""
+
+    records: Iterable[tuple[str, int, frames.Frame | str]]
+    """(record file or pack, offset, record or what is wrong where one was)."""
+    sources: int
+    """How many files and packs they are from."""
+    damage: Sequence[str]
+    """What is wrong with these, whichever traces that reaches."""
+    shared: Callable[[bytes], bytes | None]
+    """The stored bytes of a manifest or an environment by its digest, not compared with it."""
+
+
+class Load(Protocol):
+    """Reads a trace of the same store. Raises what `Store.load` does."""
+
+    def __call__(self, trace_id: bytes, *, vectors: bool = True) -> Stored:
+        """The trace, with the content of its vectors or without."""
+        ...
+
+
+class _Left(NamedTuple):
+    """A value whose content was not read with its record."""
+
+    size: int
+
+
 class _Parts:
     """The records of a trace, merged."""
 
     def __init__(self) -> None:
         self.records: dict[int, Record] = {}
-        self.values: dict[int, tuple[bytes, bytes | int]] = {}
-        """Record id -> (digest, stored bytes or the size of what was left out)."""
+        self.values: dict[int, tuple[bytes, bytes | int | _Left]] = {}
+        """Record id -> (digest, stored bytes, or the size of what was left out of the recording)."""
         self.damage: list[str] = []
         self._seen: dict[int, tuple[int, int, bytes]] = {}
 
@@ -43,9 +70,14 @@ class _Parts:
         if isinstance(frame, str):
             self.damage.append(frame)
             return
+        if frame.flags & ELSEWHERE:
+            self._add_left(name, offset, frame)
+            return
         what = (frame.kind, frame.flags, frame.body)
-        known = self._seen.setdefault(frame.record, what)
-        if known is not what:
+        known = self._seen.get(frame.record)
+        if known is None or known[1] & ELSEWHERE:
+            self._seen[frame.record] = what
+        if known is not None and not known[1] & ELSEWHERE:
             if known != what:
                 self.damage.append(f"{name} at offset {offset}: record {frame.record} is there twice and differs")
             return
@@ -62,6 +94,14 @@ class _Parts:
         if record is not None:
             self.records[frame.record] = record
 
+    def _add_left(self, name: str, offset: int, frame: frames.Frame) -> None:
+        """Take in the record of a value without its content, unless a source before had it whole."""
+        digest, size = frame.body[:DIGEST_BYTES], int.from_bytes(frame.body[DIGEST_BYTES:], "little")
+        known = self._seen.setdefault(frame.record, (frame.kind, frame.flags, frame.body))
+        if known[2][:DIGEST_BYTES] != digest or known[0] != frame.kind:
+            self.damage.append(f"{name} at offset {offset}: record {frame.record} is there twice and differs")
+        self.values.setdefault(frame.record, (digest, _Left(size)))
+
     def counted(self) -> int:
         """How many records there are that `End.records` counts."""
         return sum(number < LATE for number in self._seen)
@@ -75,7 +115,7 @@ class _Parts:
 
 
 class Stored:
-    """A trace that was read. Made by `LocalStore.load`."""
+    """A trace that was read. Made by `Store.load`."""
 
     trace_id: bytes
     header: Header
@@ -90,11 +130,11 @@ class Stored:
     damage: list[str]
     """What is wrong, in words that name file, offset and record."""
 
-    def __init__(self, trace_id: bytes, entry: TraceEntry, index: Index, mac: Mac, load: Callable[[bytes], Stored]) -> None:
+    def __init__(self, trace_id: bytes, found: Found, mac: Mac, load: Load) -> None:
         self.trace_id = trace_id
-        self._index, self._mac, self._load = index, mac, load
+        self._mac, self._load = mac, load
         parts = _Parts()
-        for name, offset, frame in index.frames_of(trace_id, entry):
+        for name, offset, frame in found.records:
             parts.add(name, offset, frame)
         self._records, self._values = parts.records, parts.values
         self.damage = parts.damage
@@ -102,18 +142,19 @@ class Stored:
         self.annotations, self.links = [], []
         self.end = None
         header = self._sort()
-        in_files = [text for name in entry.places for text in index.files[name].damage]
-        sources = len(entry.places) + len(entry.packs)
         if header is None:
-            why = "; ".join([*self.damage, *in_files]) or f"only {sources} part of it is there"
+            parts_there = f"only {found.sources} part{'s' * (found.sources != 1)} of it is there"
+            why = "; ".join([*self.damage, *found.damage]) or parts_there
             raise CorruptRecord(f"trace {trace_id.hex()} has no header record, so it cannot be read: {why}")
         self.header = header
         self.damage += parts.dangling()
+        self._shared = {digest: found.shared(digest) for digest in (header.manifest, header.environment)}
         self._find_shared()
-        self._count(parts.counted(), in_files)
+        self._count(parts.counted(), found.damage)
         self.state = "damaged" if self.damage else "unfinished" if self.end is None else "whole"
         self._by_digest: dict[bytes, Ref] | None = None
         self._others: dict[bytes, Stored] = {}
+        self._with_vectors: Stored | None = None
 
     def _sort(self) -> Header | None:
         header: Header | None = None
@@ -137,7 +178,7 @@ class Stored:
                     self.end = record
         return header
 
-    def _count(self, found: int, in_files: list[str]) -> None:
+    def _count(self, found: int, in_files: Sequence[str]) -> None:
         end = self.end
         if end is None or found < end.records:
             self.damage += in_files
@@ -148,8 +189,9 @@ class Stored:
 
     def _find_shared(self) -> None:
         for what, digest in (("manifest", self.header.manifest), ("environment", self.header.environment)):
-            data = self._index.shared(digest)
+            data = self._shared[digest]
             if data is None or self._mac("value", data) != digest:
+                self._shared[digest] = None
                 self.damage.append(f"its {what}, value {digest.hex()}, is missing or damaged")
 
     @property
@@ -159,7 +201,7 @@ class Stored:
         Raises:
             CorruptRecord: it is missing or damaged.
         """
-        return self._shared("manifest", self.header.manifest)
+        return self._of_all("manifest", self.header.manifest)
 
     @property
     def environment(self) -> bytes:
@@ -168,11 +210,11 @@ class Stored:
         Raises:
             CorruptRecord: it is missing or damaged.
         """
-        return self._shared("environment", self.header.environment)
+        return self._of_all("environment", self.header.environment)
 
-    def _shared(self, what: str, digest: bytes) -> bytes:
-        data = self._index.shared(digest)
-        if data is None or self._mac("value", data) != digest:
+    def _of_all(self, what: str, digest: bytes) -> bytes:
+        data = self._shared[digest]
+        if data is None:
             raise CorruptRecord(f"the {what} of trace {self.trace_id.hex()} is missing or damaged")
         return data
 
@@ -201,11 +243,15 @@ class Stored:
         digest, content = self._entry(number)
         if isinstance(content, int):
             raise ValueLeftOut(content)
+        if isinstance(content, _Left):
+            if self._with_vectors is None:
+                self._with_vectors = self._load(self.trace_id)
+            return self._with_vectors._own(number)
         if self._mac("value", content) != digest:
             raise CorruptRecord(f"value {number} of trace {self.trace_id.hex()} does not have its digest")
         return content
 
-    def _entry(self, number: int) -> tuple[bytes, bytes | int]:
+    def _entry(self, number: int) -> tuple[bytes, bytes | int | _Left]:
         found = self._values.get(number)
         if found is None:
             raise CorruptRecord(f"value {number} of trace {self.trace_id.hex()} is missing")

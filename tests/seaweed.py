@@ -21,7 +21,8 @@ import attrs
 import pytest
 
 from storage.objects.contract import StoreRefused, StoreUnavailable
-from storage.objects.s3 import S3ObjectStore, S3Settings
+from storage.objects.s3 import S3ObjectStore
+from storage.objects.s3_settings import S3Settings
 
 BUCKET = "kitchenlog"
 PROFILES = {"cook": ("cookskey", "cooks-secret"), "reader": ("readerskey", "readers-secret")}

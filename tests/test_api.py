@@ -95,4 +95,4 @@ def test_a_traceparent_opens_the_trace(kitchen: runtime.Runtime) -> None:
 
     assert kitchen.open(caller).trace_id == run.trace_id
     assert run.recording.stored.header.subject is not None
-    assert b"cust_91" not in b"".join(path.read_bytes() for path in (kitchen.path / "log").iterdir())
+    assert b"cust_91" not in b"".join(path.read_bytes() for path in (Path(kitchen.place) / "log").iterdir())

@@ -229,7 +229,7 @@ def test_a_side_effect_that_is_cancelled_before_it_begins_is_recorded_as_that(
 @pytest.fixture
 def warm(tmp_path: Path) -> Iterator[runtime.Runtime]:
     """A runtime that has recorded a run."""
-    with runtime.Runtime(tmp_path / "store", commit=True, check=True) as made:
+    with runtime.Runtime(tmp_path / "store", durable="committed", check=True) as made:
         made.run(BUSY, 1)
         yield made
 
@@ -246,7 +246,7 @@ def test_a_run_never_blocks_the_loop(warm: runtime.Runtime, watched: None) -> No
 
 
 def test_the_first_run_of_a_store_never_blocks_the_loop(tmp_path: Path, watched: None) -> None:
-    with runtime.Runtime(tmp_path / "store", commit=True) as cold:
+    with runtime.Runtime(tmp_path / "store", durable="committed") as cold:
         assert cold.run(BUSY, 1).durable == "committed"
 
 
@@ -266,5 +266,5 @@ def test_the_default_runtime_is_found_without_blocking_the_loop(
 def test_a_replay_never_blocks_the_loop(warm: runtime.Runtime, watched: None) -> None:
     [line] = warm.list()
     assert warm.replay(line.trace_id).certificate.proved
-    with runtime.Runtime(warm.path) as another:
+    with runtime.Runtime(warm.place) as another:
         assert another.replay(line.trace_id, agent=BUSY).certificate.proved

@@ -24,7 +24,7 @@ from runtime import Graph, effect, step
 from storage import codec
 from storage.disk import OsDisk
 from storage.log import Log
-from storage.store import LocalStore
+from storage.opening import open_store
 from tests.deadly_disks import DeadlyDisk, ForgetfulDisk, TearingDisk, die
 from tests.test_storage_log import FaultyDisk
 
@@ -90,8 +90,8 @@ def kitchen_on(
     path: Path, disk: OsDisk, *, backend: str = "asyncio", on_loss: Callable[[str], None] | None = None
 ) -> runtime.Runtime:
     """A runtime that waits for each run to be on this disk."""
-    store = LocalStore.open(path, create=True)
-    kitchen = runtime.Runtime(path, commit=True, backend=backend)
+    store = open_store(path, create=True)
+    kitchen = runtime.Runtime(path, durable="committed", backend=backend)
     kitchen.list(limit=0)  # it opens the store, so that the log is all that it would make itself
     kitchen.log = Log(store, on_loss=on_loss, disk=disk)
     return kitchen
@@ -174,7 +174,7 @@ def reference(tmp_path: Path) -> dict[str, list[Any]]:
 
 def examine(path: Path, acks: dict[str, str], reference: dict[str, list[Any]]) -> set[str]:
     """The statuses of a store after a kill; a new process records into it, and nothing in it is wrong."""
-    with runtime.Runtime(path, commit=True) as kitchen:
+    with runtime.Runtime(path, durable="committed") as kitchen:
         after = kitchen.run(AGENT, "after")
         assert (after.output, after.durable) == (wanted("after"), "committed")
         for item, trace in {**acks, "after": after.trace_id}.items():
@@ -232,7 +232,7 @@ def test_a_kill_at_a_system_call_loses_nothing_acknowledged(
         path = tmp_path / str(number)
         inject = f"inject={calls}:signal=SIGKILL:when={number}"
         strace = ("strace", "-f", "-qq", "-o", os.devnull, "-e", f"trace={calls}", "-e", inject)
-        done = python("record(runtime.Runtime(sys.argv[1], commit=True), 'run')", path, before=strace)
+        done = python("record(runtime.Runtime(sys.argv[1], durable='committed'), 'run')", path, before=strace)
         assert done.returncode == -signal.SIGKILL, f"nothing was killed at {calls} {number}: {done.stdout}"
         examine(path, acknowledged(done.stdout)["run"], reference)
 
@@ -344,7 +344,7 @@ def test_a_file_system_that_is_really_full_changes_no_result(
     small_disk: Path, backend: str, capfd: pytest.CaptureFixture[str]
 ) -> None:
     filler = small_disk / "filler"
-    with runtime.Runtime(small_disk / "store", commit=True, backend=backend) as kitchen:
+    with runtime.Runtime(small_disk / "store", durable="committed", backend=backend) as kitchen:
         first = kitchen.run(AGENT, "two")
         filler.write_bytes(bytes(200 * 1024))
         runs = [kitchen.run(AGENT, "one") for _ in range(40)]

@@ -24,7 +24,8 @@ from storage.objects.folder import FolderObjectStore
 from storage.objects.locate import is_remote, locate
 from storage.objects.memory import MemoryObjectStore
 from storage.objects.probe import PROPERTIES, probe
-from storage.objects.s3 import S3ObjectStore, S3Settings
+from storage.objects.s3 import S3ObjectStore
+from storage.objects.s3_settings import S3Settings
 from storage.testing.object_store import BAD_KEYS, GOOD_KEYS, ObjectStoreTests
 from tests.seaweed import BUCKET, Seaweed, seaweed_server
 

@@ -25,7 +25,8 @@ from storage.objects.contract import (
     StoreUnsuitable,
 )
 from storage.objects.probe import PROBE_PREFIX, probe
-from storage.objects.s3 import S3ObjectStore, S3Settings
+from storage.objects.s3 import S3ObjectStore
+from storage.objects.s3_settings import S3Settings
 from tests.s3_proxy import (
     Proxy,
     Spoil,
@@ -366,7 +367,8 @@ def test_one_client_for_all_threads(store: S3ObjectStore) -> None:
 
 FORKS = """
 import os, sys, threading
-from storage.objects.s3 import S3ObjectStore, S3Settings
+from storage.objects.s3 import S3ObjectStore
+from storage.objects.s3_settings import S3Settings
 settings = S3Settings(endpoint=sys.argv[2], region="us-east-1", profile="cook", path_style=True)
 store = S3ObjectStore(sys.argv[1], "forked", settings)
 assert store.put_new("before", b"x")
@@ -405,7 +407,8 @@ def test_a_forked_child_makes_a_client_of_its_own(seaweed: Seaweed) -> None:
 
 AT_EXIT = """
 import atexit, sys
-from storage.objects.s3 import S3ObjectStore, S3Settings
+from storage.objects.s3 import S3ObjectStore
+from storage.objects.s3_settings import S3Settings
 store = S3ObjectStore(sys.argv[1], "exit", S3Settings(endpoint=sys.argv[2], region="us-east-1", profile="cook", path_style=True))
 store.put_new("early", b"x")
 atexit.register(lambda: print(store.put_new("late", b"x")))

@@ -15,15 +15,15 @@ from runtime import Vector
 from storage.digest import Mac
 from storage.errors import CorruptRecord, StorageError, TraceNotFound
 from storage.frames import PERSONAL, Frame
-from storage.index import Index
+from storage.opening import open_store
 from storage.pack import compression, layout
 from storage.pack.errors import CorruptPack
 from storage.pack.plan import Limits
 from storage.pack.reader import PackReader
 from storage.pack.writer import PackWriter
-from storage.packs import Packs
+from storage.record_files import RecordFiles
 from storage.records import Kind
-from storage.store import LocalStore
+from storage.store import Store
 
 GOLDEN = Path(__file__).parent / "golden" / "v1"
 KEY = Mac(bytes(range(32)))
@@ -37,13 +37,13 @@ def told(frames: Iterable[Frame]) -> Told:
     return [(one.kind, one.flags, one.record, one.trace, one.body) for one in frames]
 
 
-def frames_of(store: LocalStore) -> tuple[dict[bytes, list[Frame]], dict[bytes, bytes]]:
-    index = Index(store.log_folder, store.id, Packs("none", store.id, store.mac))
+def frames_of(store: Store) -> tuple[dict[bytes, list[Frame]], dict[bytes, bytes]]:
+    index = RecordFiles(store.log_folder, store.id)
     index.refresh()
     found: dict[bytes, list[Frame]] = {}
     shared: dict[bytes, bytes] = {}
     for trace, entry in index.traces.items():
-        read = [frame for _, _, frame in index.frames_of(trace, entry)]
+        read = [frame for _, _, frame in index.frames_of(entry)]
         found[trace] = [frame for frame in read if isinstance(frame, Frame)]
         header = store.load(trace).header
         for digest in (header.manifest, header.environment):
@@ -80,12 +80,12 @@ graph = runtime.Graph("pack.bot", input=str)
 agent = graph.build(graph.add(think, graph.input))
 
 
-def record(folder: Path, count: int) -> LocalStore:
+def record(folder: Path, count: int) -> Store:
     with runtime.Runtime(folder) as kitchen:
         runs = [kitchen.run(agent, f"text {number}", subject="anna" if number % 3 == 0 else None) for number in range(count)]
         kitchen.feedback(runs[-1].trace_id, csat=3)
         kitchen.replay(runs[-1].trace_id)
-    return LocalStore.open(folder, create=False)
+    return open_store(folder, create=False)
 
 
 @pytest.mark.parametrize("limits", [None, SMALL])
@@ -234,7 +234,7 @@ def test_one_trace_of_a_thousand_takes_two_reads(tmp_path: Path) -> None:
     with runtime.Runtime(tmp_path / "store") as kitchen:
         for number in range(1000):
             kitchen.run(bench, workload.Turn(number, f"where is order {number * 31 % 9973}?"))
-    store = LocalStore.open(tmp_path / "store", create=False)
+    store = open_store(tmp_path / "store", create=False)
     traces, shared = frames_of(store)
     pack = pack_of(traces, shared, store.mac)
     reads: list[tuple[int, int]] = []

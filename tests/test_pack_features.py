@@ -15,7 +15,7 @@ from storage import codec
 from storage.digest import Mac
 from storage.frames import LEFT_OUT, PERSONAL, Frame
 from storage.ids import NO_TRACE
-from storage.index import Index
+from storage.opening import open_store
 from storage.pack import block
 from storage.pack.check import check
 from storage.pack.layout import HAS_END, HAS_HEADER, HAS_LARGE, HAS_VECTORS, PERSONAL_VALUES, REPLAY, TAIL_BYTES, USES_SHARED
@@ -23,9 +23,8 @@ from storage.pack.plan import Limits
 from storage.pack.reader import PackReader
 from storage.pack.vectors import is_vector
 from storage.pack.writer import PackWriter
-from storage.packs import Packs
+from storage.record_files import RecordFiles
 from storage.records import Kind
-from storage.store import LocalStore
 
 GOLDEN = Path(__file__).parent / "golden" / "v1"
 KEY = Mac(bytes(range(32)))
@@ -309,13 +308,13 @@ def test_bytes_and_reads_of_one_trace_in_a_thousand(
         for number in range(1000):
             more = words(rng, lexicon, 12) if text == "words" else ""
             kitchen.run(agent, workload.Turn(number, f"where is order {number * 31 % 9973}? {more}"))
-    store = LocalStore.open(tmp_path / "store", create=False)
-    index = Index(store.log_folder, store.id, Packs("none", store.id, store.mac))
+    store = open_store(tmp_path / "store", create=False)
+    index = RecordFiles(store.log_folder, store.id)
     index.refresh()
     writer = PackWriter(store.id, WRITER, store.mac)
     traces: dict[bytes, list[Frame]] = {}
     for trace, entry in index.traces.items():
-        traces[trace] = [frame for _, _, frame in index.frames_of(trace, entry) if isinstance(frame, Frame)]
+        traces[trace] = [frame for _, _, frame in index.frames_of(entry) if isinstance(frame, Frame)]
         writer.add(traces[trace])
     stored = store.load(next(iter(traces)))
     for content in (stored.manifest, stored.environment):

@@ -225,7 +225,7 @@ def test_a_turn_that_breaks_the_contract_is_found_out(recorded: Recorded) -> Non
 
 @needs_models
 def test_every_turn_is_proved_without_models_or_network(recorded: Recorded) -> None:
-    found = offline("bot", recorded.kitchen.path, *(run.trace_id for run in recorded.runs))
+    found = offline("bot", Path(recorded.kitchen.place), *(run.trace_id for run in recorded.runs))
 
     for told, run in zip(found, recorded.runs, strict=True):
         assert told["proved"], told["told"]
@@ -338,7 +338,7 @@ def test_a_token_changed_in_a_step_turns_its_address_and_what_that_reaches(
     run = recorded.late[0]
     stands = {address: "reused" if isinstance(one, Call) else "reproduced" for address, one in run.recording.tree()}
 
-    [told] = offline("bot", recorded.kitchen.path, run.trace_id, path=tmp_path)
+    [told] = offline("bot", Path(recorded.kitchen.place), run.trace_id, path=tmp_path)
 
     assert told["statuses"] == stands | expected
 

@@ -17,8 +17,9 @@ from click.testing import CliRunner
 import runtime
 from console.app import main
 from storage.disk import OsDisk
+from storage.opening import open_store
 from storage.sealing import Kept, Sealed, seal
-from storage.store import LocalStore
+from storage.store import Store
 
 ROOT = Path(__file__).parents[1]
 
@@ -52,7 +53,7 @@ def contents(folder: Path) -> dict[str, str]:
 
 
 def sealed(folder: Path, disk: OsDisk | None = None) -> tuple[list[Sealed], list[Kept]]:
-    return seal(LocalStore.open(folder, create=False), quiet_seconds=0, disk=disk or OsDisk())
+    return seal(open_store(folder, create=False), quiet_seconds=0, disk=disk or OsDisk())
 
 
 def test_sealed_traces_are_read_and_replayed_as_before(store: Path) -> None:
@@ -91,7 +92,7 @@ def test_a_file_that_a_process_writes_is_left_to_it(store: Path) -> None:
 def test_a_file_that_a_killed_process_left_is_sealed(store: Path) -> None:
     code = (
         "import os, signal, sys, runtime\nfrom tests.test_sealing import agent\n"
-        "kitchen = runtime.Runtime(sys.argv[1], commit=True)\nprint(kitchen.run(agent, 'last').trace_id, flush=True)\n"
+        "kitchen = runtime.Runtime(sys.argv[1], durable='committed')\nprint(kitchen.run(agent, 'last').trace_id, flush=True)\n"
         "os.kill(os.getpid(), signal.SIGKILL)"
     )
     done = subprocess.run([sys.executable, "-c", code, store], cwd=ROOT, capture_output=True, text=True, check=False, timeout=50)
@@ -104,7 +105,7 @@ def test_a_file_that_a_killed_process_left_is_sealed(store: Path) -> None:
 
 
 def test_what_was_written_just_now_waits(store: Path) -> None:
-    made, kept = seal(LocalStore.open(store, create=False))
+    made, kept = seal(open_store(store, create=False))
 
     assert not made
     assert {one.why for one in kept} == {"it was written to just now"}
@@ -200,13 +201,13 @@ def test_a_reader_sees_every_trace_once_and_whole_while_files_are_sealed(tmp_pat
         with runtime.Runtime(folder) as kitchen:
             kitchen.run(agent, f"text {number}")
     before = contents(folder)
-    reader = LocalStore.open(folder, create=False)
+    reader = open_store(folder, create=False)
     wrong: list[str] = []
     stop = threading.Event()
 
     def read() -> None:
         while not stop.is_set():
-            found = reader.ids()
+            found = list(reader.ids())
             if sorted(one.hex() for one in found) != sorted(before):
                 wrong.append(f"{len(found)} traces")
             for trace in found:
@@ -217,7 +218,7 @@ def test_a_reader_sees_every_trace_once_and_whole_while_files_are_sealed(tmp_pat
     thread = threading.Thread(target=read)
     thread.start()
     try:
-        store = LocalStore.open(folder, create=False)
+        store = open_store(folder, create=False)
         while sealed_one_by_one(store):
             time.sleep(0.01)
     finally:
@@ -228,7 +229,7 @@ def test_a_reader_sees_every_trace_once_and_whole_while_files_are_sealed(tmp_pat
     assert contents(folder) == before
 
 
-def sealed_one_by_one(store: LocalStore) -> bool:
+def sealed_one_by_one(store: Store) -> bool:
     made, _ = seal(store, quiet_seconds=0)
     return bool(made)
 
@@ -237,7 +238,7 @@ def test_another_pack_in_its_place_is_not_written_over(store: Path) -> None:
     copy = store.parent / "copy"
     shutil.copytree(store, copy)
     (first, *_), _ = sealed(copy)
-    place = store / first.pack
+    place = store / first.packs[0]
     place.parent.mkdir(parents=True)
     place.write_bytes(b"something else")
     file = store / "log" / first.file
@@ -253,7 +254,7 @@ def test_another_pack_in_its_place_is_not_written_over(store: Path) -> None:
 
 def test_a_damaged_pack_is_found_by_check(store: Path) -> None:
     (first, *_), _ = sealed(store)
-    path = store / first.pack
+    path = store / first.packs[0]
     data = path.read_bytes()
     path.write_bytes(data[:100] + bytes([data[100] ^ 1]) + data[101:])
 

@@ -16,8 +16,9 @@ from storage import codec
 from storage.disk import OsDisk
 from storage.errors import RecordsLost, ValueLeftOut
 from storage.log import Log, Sink
+from storage.opening import open_store
 from storage.records import LATE, Annotation, End, Error, Header, Intent, Kind, Link, Outcome, Span
-from storage.store import LocalStore
+from storage.store import Store
 from storage.stored import Stored
 
 TRACE = bytes.fromhex("0102030405" + "65000000" + "0a0b0c0d0e0f10")
@@ -36,12 +37,12 @@ KINDS = {
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> LocalStore:
-    return LocalStore.open(tmp_path / "store", create=True)
+def store(tmp_path: Path) -> Store:
+    return open_store(tmp_path / "store", create=True)
 
 
 @pytest.fixture
-def log(store: LocalStore) -> Iterator[Log]:
+def log(store: Store) -> Iterator[Log]:
     made = Log(store)
     yield made
     assert made.close(WAIT)
@@ -89,12 +90,12 @@ def put_run(log: Log, trace: bytes = TRACE) -> Sink:
     return sink
 
 
-def stored(log: Log, store: LocalStore, trace: bytes = TRACE) -> Stored:
+def stored(log: Log, store: Store, trace: bytes = TRACE) -> Stored:
     assert log.flush(WAIT)
     return store.load(trace)
 
 
-def test_every_kind_comes_back(log: Log, store: LocalStore) -> None:
+def test_every_kind_comes_back(log: Log, store: Store) -> None:
     assert codec.holds_opaque(LARGE) is None
     sink = put_run(log)
     found = stored(log, store)
@@ -122,20 +123,20 @@ def test_every_kind_comes_back(log: Log, store: LocalStore) -> None:
     assert found.find(bytes(16)) is None
 
 
-def test_a_value_is_stored_once_in_its_trace_and_a_shared_one_once_in_its_file(log: Log, store: LocalStore) -> None:
+def test_a_value_is_stored_once_in_its_trace_and_a_shared_one_once_in_its_file(log: Log, store: Store) -> None:
     for trace in (TRACE, OTHER):
         sink = log.begin(trace)
         put_header(log, sink)
         for nth in range(5):
             put_intent(log, sink, LARGE, nth)
     assert log.flush(WAIT)
-    (file,) = (store.path / "log").iterdir()
+    (file,) = (Path(store.place) / "log").iterdir()
     data = file.read_bytes()
     assert data.count(LARGE) == 2
     assert data.count(MANIFEST) == data.count(ENVIRONMENT) == 1
 
 
-def test_a_value_of_another_trace_is_found_there_also_through_a_third(log: Log, store: LocalStore) -> None:
+def test_a_value_of_another_trace_is_found_there_also_through_a_third(log: Log, store: Store) -> None:
     third = OTHER[:-1] + b"\0"
     digest = store.mac("value", LARGE)
     for trace, given in ((OTHER, LARGE), (third, (OTHER, digest)), (TRACE, (third, digest))):
@@ -151,7 +152,7 @@ def test_a_value_of_another_trace_is_found_there_also_through_a_third(log: Log, 
     assert found.find(digest) == LARGE
 
 
-def test_a_value_over_the_limit_is_left_out(log: Log, store: LocalStore) -> None:
+def test_a_value_over_the_limit_is_left_out(log: Log, store: Store) -> None:
     sink = log.begin(TRACE)
     sink.personal = True
     put_header(log, sink)
@@ -167,7 +168,7 @@ def test_a_value_over_the_limit_is_left_out(log: Log, store: LocalStore) -> None
     assert found.digest(intent.request) == store.mac("value", huge)
 
 
-def test_what_is_said_after_the_end_does_not_hide_a_loss(log: Log, store: LocalStore) -> None:
+def test_what_is_said_after_the_end_does_not_hide_a_loss(log: Log, store: Store) -> None:
     sink = put_run(log)
     put(log, sink, Kind.ANNOTATION, "note", 13, LARGE)
     late = log.begin(TRACE, late=True)
@@ -181,7 +182,7 @@ def test_what_is_said_after_the_end_does_not_hide_a_loss(log: Log, store: LocalS
     assert found.end.records == 9
 
 
-def test_files_are_private_and_rotate(log: Log, store: LocalStore) -> None:
+def test_files_are_private_and_rotate(log: Log, store: Store) -> None:
     sink = log.begin(TRACE)
     put_header(log, sink)
     for nth in range(6):
@@ -190,7 +191,7 @@ def test_files_are_private_and_rotate(log: Log, store: LocalStore) -> None:
     put_end(log, sink)
     found = stored(log, store)
     assert found.state == "whole"
-    files = sorted((store.path / "log").iterdir())
+    files = sorted((Path(store.place) / "log").iterdir())
     assert [file.name[16:] for file in files] == ["-000000.log", "-000001.log"]
     assert {file.stat().st_mode & 0o777 for file in files} == {0o600}
 
@@ -229,7 +230,7 @@ class FaultyDisk(OsDisk):
         super().sync(descriptor)
 
 
-def test_a_full_disk_is_counted_and_told_and_what_comes_later_is_stored(store: LocalStore) -> None:
+def test_a_full_disk_is_counted_and_told_and_what_comes_later_is_stored(store: Store) -> None:
     disk, told = FaultyDisk(), list[str]()
     log = Log(store, on_loss=told.append, disk=disk)
     first = log.begin(TRACE)
@@ -262,11 +263,11 @@ def test_a_full_disk_is_counted_and_told_and_what_comes_later_is_stored(store: L
     assert (log.sent, log.stored, log.dropped) == (31, 10, 21)
     assert told
     assert "No space left" in told[0]
-    assert all(file.stat().st_size > 64 for file in (store.path / "log").iterdir())
+    assert all(file.stat().st_size > 64 for file in (Path(store.place) / "log").iterdir())
 
 
 @pytest.mark.parametrize("where", ["create", "write", "sync"])
-def test_a_failing_disk_never_ends_the_writer(store: LocalStore, where: str) -> None:
+def test_a_failing_disk_never_ends_the_writer(store: Store, where: str) -> None:
     disk = FaultyDisk()
     log = Log(store, disk=disk)
     setattr(disk, f"refuse_{where}", errno.EIO)
@@ -283,7 +284,7 @@ def test_a_failing_disk_never_ends_the_writer(store: LocalStore, where: str) -> 
     assert (log.sent, log.stored, log.dropped, lost.lost) == (14, 7, 7, 7)
 
 
-def test_short_writes_are_written_on(store: LocalStore) -> None:
+def test_short_writes_are_written_on(store: Store) -> None:
     disk = FaultyDisk()
     disk.shortest = 7
     log = Log(store, disk=disk)
@@ -292,7 +293,7 @@ def test_short_writes_are_written_on(store: LocalStore) -> None:
     assert log.close(WAIT)
 
 
-def test_a_full_queue_drops_and_counts(store: LocalStore) -> None:
+def test_a_full_queue_drops_and_counts(store: Store) -> None:
     disk, told = FaultyDisk(), list[str]()
     log = Log(store, queue_bytes=64 * 1024, on_loss=told.append, disk=disk)
     disk.hold.clear()
@@ -316,7 +317,7 @@ def test_a_full_queue_drops_and_counts(store: LocalStore) -> None:
     assert told
 
 
-def test_nothing_that_is_appended_raises(log: Log, store: LocalStore) -> None:
+def test_nothing_that_is_appended_raises(log: Log, store: Store) -> None:
     sink = log.begin(TRACE)
     put_header(log, sink)
     log.append(sink, 250, 9, ())
@@ -327,7 +328,7 @@ def test_nothing_that_is_appended_raises(log: Log, store: LocalStore) -> None:
     assert (log.sent, log.dropped, sink.lost) == (4, 2, 2)
 
 
-def test_a_closed_log_drops_and_counts(store: LocalStore) -> None:
+def test_a_closed_log_drops_and_counts(store: Store) -> None:
     log = Log(store)
     sink = put_run(log)
     assert log.close(WAIT)
@@ -337,7 +338,7 @@ def test_a_closed_log_drops_and_counts(store: LocalStore) -> None:
     assert log.barrier().exception(WAIT) is not None
 
 
-def test_many_threads_lose_nothing(log: Log, store: LocalStore) -> None:
+def test_many_threads_lose_nothing(log: Log, store: Store) -> None:
     sink = log.begin(TRACE)
     put_header(log, sink)
 
@@ -358,7 +359,7 @@ def test_many_threads_lose_nothing(log: Log, store: LocalStore) -> None:
     assert (log.sent, log.stored, log.dropped) == (2002, 2002, 0)
 
 
-def test_what_is_written_is_synced_without_being_asked_for(log: Log, store: LocalStore) -> None:
+def test_what_is_written_is_synced_without_being_asked_for(log: Log, store: Store) -> None:
     put_run(log)
     deadline = time.monotonic() + WAIT
     while log.stored < 7:

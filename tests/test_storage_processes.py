@@ -8,13 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from storage.store import LocalStore
+from storage.opening import open_store
+from storage.store import Store
 from tests.test_storage_log import OTHER, TRACE, WAIT
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> LocalStore:
-    return LocalStore.open(tmp_path / "store", create=True)
+def store(tmp_path: Path) -> Store:
+    return open_store(tmp_path / "store", create=True)
 
 
 PREAMBLE = """
@@ -22,9 +23,10 @@ import os, sys, itertools
 from pathlib import Path
 from storage.ids import new_trace_id
 from storage.log import Log
-from storage.store import LocalStore
+from storage.opening import open_store
+from storage.store import Store
 from tests.test_storage_log import put_run, put_header, put_end, put_intent
-store = LocalStore.open(Path(sys.argv[1]), create=True)
+store = open_store(Path(sys.argv[1]), create=True)
 log = Log(store)
 """
 
@@ -35,7 +37,7 @@ def script(text: str, *args: object) -> subprocess.Popen[str]:
     return subprocess.Popen(command, cwd=root, stdout=subprocess.PIPE, text=True)
 
 
-def test_nothing_acknowledged_is_lost_to_a_kill(store: LocalStore) -> None:
+def test_nothing_acknowledged_is_lost_to_a_kill(store: Store) -> None:
     endless = """
 while True:
     trace = new_trace_id()
@@ -43,7 +45,7 @@ while True:
     log.barrier().result()
     print(trace.hex(), flush=True)
 """
-    with script(endless, store.path) as process:
+    with script(endless, store.place) as process:
         assert process.stdout is not None
         told = [process.stdout.readline().strip() for _ in range(40)]
         process.kill()
@@ -56,13 +58,13 @@ while True:
         assert store.load(trace).state in {"whole", "unfinished"}
 
 
-def test_what_is_queued_is_written_at_exit(store: LocalStore) -> None:
-    with script("put_run(log, bytes.fromhex(sys.argv[2]))", store.path, TRACE.hex()) as process:
+def test_what_is_queued_is_written_at_exit(store: Store) -> None:
+    with script("put_run(log, bytes.fromhex(sys.argv[2]))", store.place, TRACE.hex()) as process:
         assert process.wait(WAIT) == 0
     assert store.load(TRACE).state == "whole"
 
 
-def test_a_forked_child_writes_files_of_its_own(store: LocalStore) -> None:
+def test_a_forked_child_writes_files_of_its_own(store: Store) -> None:
     forks = """
 mine, child = map(bytes.fromhex, sys.argv[2:])
 sink = log.begin(mine)
@@ -81,11 +83,11 @@ assert os.waitpid(pid, 0)[1] == 0
 put_end(log, sink)
 assert log.flush(20)
 """
-    with script(forks, store.path, TRACE.hex(), OTHER.hex()) as process:
+    with script(forks, store.place, TRACE.hex(), OTHER.hex()) as process:
         assert process.wait(WAIT) == 0
     assert store.load(TRACE).state == "whole"
     assert store.load(OTHER).state == "whole"
-    assert len(list((store.path / "log").iterdir())) == 2
+    assert len(list((Path(store.place) / "log").iterdir())) == 2
 
 
 def test_processes_that_make_one_store_at_once_use_the_same(tmp_path: Path) -> None:
@@ -93,5 +95,5 @@ def test_processes_that_make_one_store_at_once_use_the_same(tmp_path: Path) -> N
     processes = [script("print(store.id.hex(), store.mac.key_id.hex()); put_run(log, new_trace_id())", path) for _ in range(4)]
     told = {process.communicate(timeout=WAIT)[0] for process in processes}
     assert len(told) == 1
-    found = LocalStore.open(path, create=False)
+    found = open_store(path, create=False)
     assert [found.load(trace).state for trace in found.ids()] == ["whole"] * 4

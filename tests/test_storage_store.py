@@ -14,8 +14,9 @@ import pytest
 from storage import frames
 from storage.errors import AmbiguousTrace, CorruptRecord, InvalidId, StorageError, StoreError, TraceNotFound
 from storage.log import Log
+from storage.opening import open_store
 from storage.records import Kind
-from storage.store import LocalStore
+from storage.store import Store
 from storage.stored import Stored
 from tests.test_storage_log import OTHER, SMALL, TRACE, WAIT, put_end, put_header, put_intent, put_run
 
@@ -23,22 +24,22 @@ GOLDEN = Path(__file__).parent / "golden" / "v1"
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> LocalStore:
-    return LocalStore.open(tmp_path / "store", create=True)
+def store(tmp_path: Path) -> Store:
+    return open_store(tmp_path / "store", create=True)
 
 
-def record(store: LocalStore, *traces: bytes) -> Path:
+def record(store: Store, *traces: bytes) -> Path:
     """The one file that these runs were written to."""
     log = Log(store)
     for trace in traces:
         put_run(log, trace)
     assert log.close(WAIT)
-    (file,) = (store.path / "log").iterdir()
+    (file,) = (Path(store.place) / "log").iterdir()
     return file
 
 
-def again(store: LocalStore) -> LocalStore:
-    return LocalStore(store.path, store.id, store.mac)
+def again(store: Store) -> Store:
+    return open_store(store.place, create=False)
 
 
 def plain(stored: Stored) -> Any:
@@ -56,7 +57,7 @@ def plain(stored: Stored) -> Any:
     return json.loads(msgspec.json.encode([records, values, stored.manifest, stored.environment]))
 
 
-def judge(store: LocalStore, wanted: Any) -> str:
+def judge(store: Store, wanted: Any) -> str:
     """The state of the one trace, which is whole only where it is what was written."""
     found = again(store)
     try:
@@ -71,7 +72,7 @@ def judge(store: LocalStore, wanted: Any) -> str:
     return stored.state
 
 
-def test_a_file_that_ends_anywhere_is_never_a_different_trace(store: LocalStore) -> None:
+def test_a_file_that_ends_anywhere_is_never_a_different_trace(store: Store) -> None:
     file = record(store, TRACE)
     wanted = plain(store.load(TRACE))
     data = file.read_bytes()
@@ -83,7 +84,7 @@ def test_a_file_that_ends_anywhere_is_never_a_different_trace(store: LocalStore)
     assert seen == {"TraceNotFound", "CorruptRecord", "unfinished"}
 
 
-def test_a_byte_that_changes_anywhere_never_makes_a_different_trace(store: LocalStore) -> None:
+def test_a_byte_that_changes_anywhere_never_makes_a_different_trace(store: Store) -> None:
     file = record(store, TRACE)
     wanted = plain(store.load(TRACE))
     states: dict[str, int] = {}
@@ -100,7 +101,7 @@ def test_a_byte_that_changes_anywhere_never_makes_a_different_trace(store: Local
     assert set(states) == {"whole", "damaged", "unfinished", "CorruptRecord"}
 
 
-def test_damage_reaches_only_the_traces_that_it_leaves_incomplete(store: LocalStore) -> None:
+def test_damage_reaches_only_the_traces_that_it_leaves_incomplete(store: Store) -> None:
     file = record(store, TRACE, OTHER)
     data = bytearray(file.read_bytes())
     at = data.index(b"spanspan", data.index(b"spanspan") + 1)
@@ -115,18 +116,18 @@ def test_damage_reaches_only_the_traces_that_it_leaves_incomplete(store: LocalSt
     assert fresh.damage == other.damage[:1]
 
 
-def test_a_lost_header_is_named(store: LocalStore) -> None:
+def test_a_lost_header_is_named(store: Store) -> None:
     file = record(store, TRACE)
     data = bytearray(file.read_bytes())
     data[data.index(b"abababab")] ^= 1
     file.write_bytes(data)
     fresh = again(store)
-    assert fresh.ids() == [TRACE]
+    assert list(fresh.ids()) == [TRACE]
     with pytest.raises(CorruptRecord, match=f"{TRACE.hex()} has no header record.*{file.name} is damaged at offset"):
         fresh.load(TRACE)
 
 
-def test_a_lost_manifest_is_named(store: LocalStore) -> None:
+def test_a_lost_manifest_is_named(store: Store) -> None:
     file = record(store, TRACE)
     data = bytearray(file.read_bytes())
     data[data.index(b"agent")] ^= 1
@@ -142,7 +143,7 @@ def frame(record: int, kind: int, body: bytes, trace: bytes = TRACE) -> bytes:
     return frames.pack_frame_header(kind, 0, record, trace, body) + body
 
 
-def test_a_copied_file_changes_nothing_and_a_record_that_differs_is_damage(store: LocalStore) -> None:
+def test_a_copied_file_changes_nothing_and_a_record_that_differs_is_damage(store: Store) -> None:
     file = record(store, TRACE)
     wanted = plain(store.load(TRACE))
     twin = file.with_name("0" * 16 + "-000000.log")
@@ -155,7 +156,7 @@ def test_a_copied_file_changes_nothing_and_a_record_that_differs_is_damage(store
     assert "record 1 is there twice and differs" in stored.damage[0]
 
 
-def test_a_value_without_its_digest_is_refused(store: LocalStore) -> None:
+def test_a_value_without_its_digest_is_refused(store: Store) -> None:
     file = record(store, TRACE)
     with file.open("ab") as opened:
         opened.write(frame(900, Kind.VALUE, b"d" * 16 + SMALL))
@@ -168,7 +169,7 @@ def test_a_value_without_its_digest_is_refused(store: LocalStore) -> None:
         stored.value(None)
 
 
-def test_kinds_and_fields_of_a_newer_minor_version_are_read(store: LocalStore) -> None:
+def test_kinds_and_fields_of_a_newer_minor_version_are_read(store: Store) -> None:
     file = record(store, TRACE)
     note = msgspec.msgpack.encode(["note", 1, SMALL, "a field that version 1.0 does not know"])
     with file.open("ab") as opened:
@@ -178,7 +179,7 @@ def test_kinds_and_fields_of_a_newer_minor_version_are_read(store: LocalStore) -
     assert stored.annotations[-1].value == SMALL
 
 
-def test_a_newer_major_version_is_refused_in_words(store: LocalStore) -> None:
+def test_a_newer_major_version_is_refused_in_words(store: Store) -> None:
     file = record(store, TRACE)
     data = bytearray(file.read_bytes())
     data[8:10] = (2).to_bytes(2, "little")
@@ -188,10 +189,10 @@ def test_a_newer_major_version_is_refused_in_words(store: LocalStore) -> None:
     data[12:16] = zlib.crc32(data[:64]).to_bytes(4, "little")
     file.write_bytes(data)
     with pytest.raises(StoreError, match="was written in version 2 of the format and this kitchenlog reads version 1"):
-        again(store).ids()
+        list(again(store).ids())
 
 
-def test_a_value_of_a_trace_that_is_not_here_is_named(store: LocalStore) -> None:
+def test_a_value_of_a_trace_that_is_not_here_is_named(store: Store) -> None:
     log = Log(store)
     sink = log.begin(TRACE)
     put_header(log, sink)
@@ -211,15 +212,15 @@ def test_a_value_of_a_trace_that_is_not_here_is_named(store: LocalStore) -> None
         stored.value(away)
 
 
-def test_traces_are_found_by_prefix_and_by_their_foreign_id(store: LocalStore) -> None:
-    assert (store.ids(), store.count) == ([], 0)
+def test_traces_are_found_by_prefix_and_by_their_foreign_id(store: Store) -> None:
+    assert (list(store.ids()), store.count) == ([], 0)
     near = TRACE[:-1] + b"\xff"
     log = Log(store)
     put_run(log, TRACE)
     put_header(log, log.begin(OTHER))
     put_header(log, log.begin(near))
     assert log.close(WAIT)
-    assert store.ids() == [OTHER, near, TRACE]
+    assert list(store.ids()) == [OTHER, near, TRACE]
     assert store.count == 3
     assert store.resolve("11") == OTHER
     assert store.resolve(f" {TRACE.hex().upper()} ") == TRACE
@@ -236,7 +237,7 @@ def test_traces_are_found_by_prefix_and_by_their_foreign_id(store: LocalStore) -
     assert store.load(OTHER).state == "unfinished"
 
 
-def test_a_reader_follows_a_writer(store: LocalStore) -> None:
+def test_a_reader_follows_a_writer(store: Store) -> None:
     log = Log(store)
     reader = again(store)
     sink = log.begin(TRACE)
@@ -248,58 +249,58 @@ def test_a_reader_follows_a_writer(store: LocalStore) -> None:
     put_end(log, sink)
     assert log.close(WAIT)
     assert reader.load(TRACE).state == "whole"
-    for file in (store.path / "log").iterdir():
+    for file in (Path(store.place) / "log").iterdir():
         file.unlink()
-    assert reader.ids() == []
+    assert list(reader.ids()) == []
 
 
-def test_files_of_another_store_are_left_alone(store: LocalStore, tmp_path: Path) -> None:
+def test_files_of_another_store_are_left_alone(store: Store, tmp_path: Path) -> None:
     file = record(store, TRACE)
-    other = LocalStore.open(tmp_path / "other", create=True)
-    shutil.copy(file, other.path / "log")
-    assert other.ids() == []
+    other = open_store(tmp_path / "other", create=True)
+    shutil.copy(file, Path(other.place) / "log")
+    assert list(other.ids()) == []
     assert f"belongs to store {store.id.hex()}" in other.damage[0]
 
 
 def test_a_store_is_private_and_opened_with_its_key_only(tmp_path: Path) -> None:
     path = tmp_path / "deep" / "store"
     with pytest.raises(StoreError, match="no recordings in"):
-        LocalStore.open(path, create=False)
-    made = LocalStore.open(path, create=True)
+        open_store(path, create=False)
+    made = open_store(path, create=True)
     assert path.stat().st_mode & 0o777 == 0o700
     assert (path / "key").stat().st_mode & 0o777 == 0o600
     assert (path / ".gitignore").read_text() == "*\n"
     assert sorted(one.name for one in path.iterdir()) == [".gitignore", "key", "log", "store.json"]
-    assert LocalStore.open(path, create=True).id == made.id
+    assert open_store(path, create=True).id == made.id
     key = (path / "key").read_text()
     (path / "key").write_text("00" * 32)
     with pytest.raises(StoreError, match="the store was made with"):
-        LocalStore.open(path, create=True)
+        open_store(path, create=True)
     (path / "key").write_text("short")
     with pytest.raises(StoreError, match="is no key"):
-        LocalStore.open(path, create=False)
+        open_store(path, create=False)
     (path / "key").unlink()
     with pytest.raises(StoreError, match="key is missing"):
-        LocalStore.open(path, create=True)
+        open_store(path, create=True)
     (path / "key").write_text(key)
     told = json.loads((path / "store.json").read_text())
     (path / "store.json").write_text(json.dumps({**told, "format": 2}))
     with pytest.raises(StoreError, match="is of format 2; this kitchenlog reads 1"):
-        LocalStore.open(path, create=False)
+        open_store(path, create=False)
     (path / "store.json").write_text("[]")
     with pytest.raises(StoreError, match="does not describe a store"):
-        LocalStore.open(path, create=False)
+        open_store(path, create=False)
     (tmp_path / "file").write_text("")
     with pytest.raises(StoreError, match="no store can be made"):
-        LocalStore.open(tmp_path / "file", create=True)
+        open_store(tmp_path / "file", create=True)
     with pytest.raises(StoreError, match="no recordings in"):
-        LocalStore.open(tmp_path / "file", create=False)
+        open_store(tmp_path / "file", create=False)
 
 
 def test_the_first_version_is_read_for_ever() -> None:
-    store = LocalStore.open(GOLDEN / "store", create=False)
+    store = open_store(GOLDEN / "store", create=False)
     assert store.id.hex() == "00112233445566778899aabbccddeeff"
-    assert store.ids() == [OTHER, TRACE]
+    assert list(store.ids()) == [OTHER, TRACE]
     wanted = json.loads((GOLDEN / "expected.json").read_text())
     for trace in store.ids():
         stored = store.load(trace)

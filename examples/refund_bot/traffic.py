@@ -142,7 +142,7 @@ def came_otherwise_late(said: Said, days: int) -> bool:
 def ship(said: Said, folder: Path = SHIPPED) -> str:
     """Record a turn again into a store of its own, to be shipped: its trace id."""
     shutil.rmtree(folder, ignore_errors=True)
-    with runtime.Runtime(folder, commit=True) as kitchen:
+    with runtime.Runtime(folder, durable="committed") as kitchen:
         trace = serve(kitchen, bot.agent, said, "B", machine.facts(bot.llm)).trace_id
     (folder / ".gitignore").unlink()  # this one is to be committed
     return trace

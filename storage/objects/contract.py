@@ -26,6 +26,7 @@ from typing import Final, NamedTuple, Protocol, runtime_checkable
 import attrs
 
 from storage.errors import StorageError, StoreError
+from storage.view import View
 
 __all__ = (
     "MAX_KEY_LENGTH",
@@ -39,6 +40,7 @@ __all__ = (
     "StoreUnavailable",
     "StoreUnsuitable",
     "Tail",
+    "Viewable",
     "check_key",
     "check_prefix",
     "check_range",
@@ -155,6 +157,19 @@ class ObjectStore(Protocol):
 
     def close(self) -> None:
         """Give back connections and memory. May be called twice; nothing else is called after it."""
+        ...
+
+
+@runtime_checkable
+class Viewable(Protocol):
+    """A store whose objects can be looked into at next to no cost, many small reads at a time."""
+
+    def view(self, key: str) -> View:
+        """Look into an object.
+
+        Raises:
+            ObjectNotFound: there is none.
+        """
         ...
 
 

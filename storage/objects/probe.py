@@ -10,15 +10,18 @@ from typing import Final
 from storage.errors import StorageError
 from storage.objects.contract import ObjectInfo, ObjectNotFound, ObjectStore, StoreUnsuitable
 
-__all__ = ("PROBE_PREFIX", "PROPERTIES", "probe")
+__all__ = ("PROBE_PREFIX", "PROPERTIES", "STANDING", "ask_again", "probe")
 
 PROBE_PREFIX: Final = "probe/"
 """Where it writes: for nothing else. What a killed one leaves may be deleted at any time."""
+STANDING: Final = f"{PROBE_PREFIX}standing"
+"""What is there for good, to be asked for again by each process that writes."""
 PROPERTIES: Final = ("reading", "absence", "put-if-absent", "range reads", "tail reads", "listing", "time", "deletion")
 """What is asked for, in order."""
 
 _SKEW: Final = dt.timedelta(minutes=5)
 _SIZE: Final = 1000
+_TAKEN: Final = "a second write to a key was taken, and the first one's bytes with it"
 
 
 def probe(store: ObjectStore) -> tuple[str, ...]:
@@ -54,7 +57,7 @@ def _ask(store: ObjectStore, folder: str, first: str, second: str) -> None:
     need("absence", _absent(store, first), "an object was read that was never written")
     need("put-if-absent", store.put_new(first, data), "it would not write where nothing was")
     need("reading", _read(store, first) == data, "other bytes were read than were written")
-    need("put-if-absent", not store.put_new(first, other), "a second write to a key was taken, and the first one's bytes with it")
+    need("put-if-absent", not store.put_new(first, other), _TAKEN)
     need("put-if-absent", _read(store, first) == data, "a second write to a key was refused, and made all the same")
     store.put_new(second, long)
     need("range reads", store.get_range(second, 10, _SIZE) == long[10 : 10 + _SIZE], "other bytes were read than are there")
@@ -83,3 +86,14 @@ def _read(store: ObjectStore, key: str) -> bytes | None:
 
 def _fits(one: ObjectInfo, now: dt.datetime) -> bool:
     return abs(one.modified - now) < _SKEW
+
+
+def ask_again(store: ObjectStore) -> None:
+    """Ask the one question on which everything rests, in two requests: whether a write where something is, is refused.
+
+    Raises:
+        StoreUnsuitable: it is not.
+    """
+    store.put_new(STANDING, b"A store that keeps recordings never writes over this.\n")
+    if store.put_new(STANDING, secrets.token_bytes(_SIZE)):
+        raise StoreUnsuitable("put-if-absent", repr(store), _TAKEN)

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import bisect
 import re
 import struct
 from collections.abc import Iterator, Sequence
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from storage.errors import CorruptRecord
 from storage.ids import TRACE_BYTES, check_trace_prefix
 from storage.pack.layout import LARGE, OTEL, PART, SECTION, Header, Large, Part, Section
+from storage.view import View
 
 MAX_FOOTER_BYTES: Final = 64 * 1024 * 1024
 _HEAD: Final = struct.Struct("<6HI16s8s8s6I3Q")
@@ -86,7 +88,7 @@ class Footer:
     """A footer that was read. Entries are decoded as they are asked for.
 
     Args:
-        data: its bytes.
+        data: its bytes, which may be read as they are looked at.
         minor: the pack's minor version, which the footer does not repeat.
 
     Raises:
@@ -100,15 +102,15 @@ class Footer:
     end: int
     """How many of its bytes the tables of this version take."""
 
-    def __init__(self, data: bytes, minor: int) -> None:
+    def __init__(self, data: View, minor: int) -> None:
         if len(data) < HEAD_BYTES:
             raise CorruptRecord(f"it has {len(data)} bytes and its head alone has {HEAD_BYTES}")
-        fields = _HEAD.unpack_from(data)
+        fields = _HEAD.unpack(data[: _HEAD.size])
         head_bytes, *widths, _, features, store_id, writer_id, key_id = fields[:10]
         self._data = data
         self.header = Header(minor, store_id, writer_id, key_id, features)
         self.counts = Counts(*fields[10:])
-        self.shared = Section(*SECTION.unpack_from(data, _HEAD.size))
+        self.shared = Section(*SECTION.unpack(data[_HEAD.size : HEAD_BYTES]))
         least = (HEAD_BYTES, PART.size, SECTION.size, LARGE.size, OTEL.size)
         if any(width < known for width, known in zip((head_bytes, *widths), least, strict=True)):
             raise CorruptRecord("its entries are shorter than those of version 1")
@@ -126,7 +128,7 @@ class Footer:
         names: list[str] = []
         for _ in range(self.counts.replaces):
             try:
-                (length,) = _NAME_LENGTH.unpack_from(self._data, at)
+                (length,) = _NAME_LENGTH.unpack(self._data[at : at + 2])
                 names.append(check_name(self._data[at + 2 : at + 2 + length].decode("ascii")))
             except (struct.error, ValueError) as error:
                 raise CorruptRecord(f"the keys of replaced packs cannot be read: {error}") from None
@@ -137,7 +139,14 @@ class Footer:
 
     def part(self, number: int) -> Part:
         """An entry of the trace table."""
-        return Part(*PART.unpack_from(self._data, self._parts_at + number * self._part_width))
+        return Part(*self._entry(PART, self._parts_at + number * self._part_width))
+
+    def parts(self) -> Iterator[Part]:
+        """The trace table, read at once."""
+        table = self._data[self._parts_at : self._blocks_at]
+        if len(table) != self._blocks_at - self._parts_at:
+            raise CorruptRecord("its tables end before they are read")
+        return (Part(*PART.unpack_from(table, at)) for at in range(0, len(table), self._part_width))
 
     def parts_of(self, trace: bytes) -> list[Part]:
         """The parts of a trace, in order; none where it is not here."""
@@ -177,14 +186,7 @@ class Footer:
         return self._data[at : at + TRACE_BYTES]
 
     def _bisect(self, trace: bytes) -> int:
-        low, high = 0, self.counts.parts
-        while low < high:
-            middle = (low + high) // 2
-            if self._trace(middle) < trace:
-                low = middle + 1
-            else:
-                high = middle
-        return low
+        return bisect.bisect_left(range(self.counts.parts), trace, key=self._trace)
 
     # sections
 
@@ -196,11 +198,11 @@ class Footer:
         """
         if number >= self.counts.blocks:
             raise CorruptRecord(f"a trace is in block {number} of {self.counts.blocks}")
-        return Section(*SECTION.unpack_from(self._data, self._blocks_at + number * self._block_width))
+        return Section(*self._entry(SECTION, self._blocks_at + number * self._block_width))
 
     def large(self, number: int) -> Large:
         """An entry of the table of large values."""
-        return Large(*LARGE.unpack_from(self._data, self._large_at + number * self._large_width))
+        return Large(*self._entry(LARGE, self._large_at + number * self._large_width))
 
     def find_large(self, digest: bytes, scope: bytes) -> Large | None:
         """Where a large value is."""
@@ -218,6 +220,23 @@ class Footer:
 
     def otel(self) -> Iterator[tuple[bytes, int]]:
         """(OpenTelemetry trace id, entry of the trace table), by id."""
-        for number in range(self.counts.otel):
-            otel, entry = OTEL.unpack_from(self._data, self._otel_at + number * self._otel_width)
-            yield otel, entry
+        return map(self._otel, range(self.counts.otel))
+
+    def find_otel(self, otel: bytes) -> Iterator[int]:
+        """The entries of the trace table that OpenTelemetry knows by an id."""
+        numbers = range(self.counts.otel)
+        for number in numbers[bisect.bisect_left(numbers, otel, key=lambda number: self._otel(number)[0]) :]:
+            found, entry = self._otel(number)
+            if found != otel:
+                return
+            yield entry
+
+    def _otel(self, number: int) -> tuple[bytes, int]:
+        otel, entry = self._entry(OTEL, self._otel_at + number * self._otel_width)
+        return otel, entry
+
+    def _entry(self, layout: struct.Struct, at: int) -> tuple[Any, ...]:
+        try:
+            return layout.unpack(self._data[at : at + layout.size])
+        except struct.error:  # it was cut after it was looked at
+            raise CorruptRecord("its tables end before they are read") from None

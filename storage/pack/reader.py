@@ -18,6 +18,7 @@ from storage.pack.errors import CorruptPack
 from storage.pack.footer import MAX_FOOTER_BYTES, Footer
 from storage.pack.layout import HEADER_BYTES, TAIL_BYTES, TRAILER_BYTES, Part, Section, Trailer, unpack_trailer
 from storage.records import Kind
+from storage.view import View, Window
 
 ReadTail = Callable[[int], tuple[bytes, int]]
 """The last bytes of a pack, at most so many, and how many bytes it has in all."""
@@ -26,6 +27,32 @@ ReadRange = Callable[[int, int], bytes]
 
 _SHARED_AHEAD: Final = 4 * 1024 * 1024
 """Up to this many bytes of the shared section are read together with a footer that did not fit."""
+
+
+def glance(pack: View, name: str) -> Footer:
+    """The footer of a pack, of which no more is read than is looked at.
+
+    Its digest is not compared. What is found by it has to be read by a `PackReader`, which does; where nothing is found by it,
+    only a `PackReader` can say that there is nothing.
+
+    Args:
+        pack: the whole of it.
+        name: what it is called in errors.
+
+    Raises:
+        CorruptPack: its end is not that of a pack.
+        StoreError: it is of a newer major version, or needs a feature not known here.
+    """
+    end = max(0, len(pack) - TRAILER_BYTES)
+    try:
+        trailer = unpack_trailer(pack[end : len(pack)])
+        if trailer.footer + trailer.length != end:
+            raise CorruptRecord(f"its footer does not end where it begins, in {len(pack):,} bytes")
+        return Footer(Window(pack, trailer.footer, trailer.length), trailer.minor)
+    except StoreError as error:
+        raise StoreError(f"{name} cannot be read: {error}") from None
+    except CorruptRecord as error:
+        raise CorruptPack(name, "footer", end, str(error)) from error
 
 
 class PackReader:
@@ -96,6 +123,12 @@ class PackReader:
             raise StoreError(f"{self.name} was made with key {key_id.hex()}, not with key {mac.key_id.hex()}")
         self._authenticate("footer", trailer.footer, data, "footer", trailer.digest)
         return footer
+
+    @property
+    def held(self) -> int:
+        """Bytes of it that are in memory."""
+        shared = 0 if self._shared is None else self.footer.shared.size
+        return len(self._tail) + shared + (0 if self._content is None else len(self._content[1]))
 
     # traces
 

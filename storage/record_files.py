@@ -1,4 +1,4 @@
-"""What is where: one pass over the record files of a store, taken up again where the last one ended."""
+"""What is in the record files of this machine: one pass over them, taken up again where the last one ended."""
 
 from __future__ import annotations
 
@@ -11,8 +11,6 @@ from typing import Final
 from storage import frames
 from storage.errors import CorruptRecord, StoreError
 from storage.ids import NO_TRACE
-from storage.pack.reader import PackReader
-from storage.packs import Packs
 from storage.records import Header, Kind, decode
 
 _SUFFIX: Final = ".log"
@@ -33,11 +31,10 @@ class FileState:
 class TraceEntry:
     """Where the records of a trace are."""
 
-    __slots__ = ("otel", "packs", "places", "wall")
+    __slots__ = ("otel", "places", "wall")
 
     def __init__(self) -> None:
         self.places: dict[str, array[int]] = {}
-        self.packs: list[str] = []
         self.wall = 0
         self.otel: str | None = None
 
@@ -46,18 +43,16 @@ class FileGone(Exception):
     """A record file was sealed, or removed, while it was read."""
 
 
-class Index:
-    """The record files and packs of one store. Not for several threads at once.
+class RecordFiles:
+    """The record files of one store. Not for several threads at once.
 
     Args:
-        folder: the store's `log` folder.
+        folder: where they are; it need not exist.
         store_id: files of any other store are left alone.
-        packs: the store's.
     """
 
-    def __init__(self, folder: str, store_id: bytes, packs: Packs) -> None:
-        self._folder, self._store_id, self._packs = folder, store_id, packs
-        self._noted: set[str] = set()
+    def __init__(self, folder: str, store_id: bytes) -> None:
+        self._folder, self._store_id = folder, store_id
         self.files: dict[str, FileState] = {}
         self.traces: dict[bytes, TraceEntry] = {}
         self._shared: dict[bytes, tuple[str, int]] = {}
@@ -71,43 +66,18 @@ class Index:
         found = self._sizes()
         if any(name not in found or found[name] < state.size for name, state in self.files.items()):
             # Files went away or were cut under this reader: what it knows of them is worth nothing.
-            self._forget()
+            self.files.clear()
+            self.traces.clear()
+            self._shared.clear()
         for name, size in found.items():
             state = self.files.setdefault(name, FileState())
             if size > state.size:
                 self._read(name, state)
-        # After the record files: one that was sealed meanwhile is found here.
-        if self._packs.refresh():
-            self._forget()
-            self.refresh()
-            return
-        for name, reader in self._packs.readers.items():
-            if name not in self._noted:
-                self._note_pack(name, reader)
-
-    def _forget(self) -> None:
-        self.files.clear()
-        self.traces.clear()
-        self._shared.clear()
-        self._noted.clear()
 
     @property
     def damage(self) -> list[str]:
-        """What is wrong with files and packs, whichever traces that reaches."""
-        return [*(text for state in self.files.values() for text in state.damage), *self._packs.damage.values()]
-
-    def _note_pack(self, name: str, reader: PackReader) -> None:
-        self._noted.add(name)
-        footer = reader.footer
-        parts = [footer.part(number) for number in range(footer.counts.parts)]
-        for part in parts:
-            entry = self.traces.setdefault(part.trace, TraceEntry())
-            if name not in entry.packs:
-                entry.packs.append(name)
-            entry.wall = entry.wall or part.began
-        for otel, number in footer.otel():
-            if number < len(parts):
-                self.traces[parts[number].trace].otel = otel.hex()
+        """What is wrong with the files, whichever traces that reaches."""
+        return [text for state in self.files.values() for text in state.damage]
 
     def _sizes(self) -> dict[str, int]:
         sizes: dict[str, int] = {}
@@ -179,8 +149,8 @@ class Index:
                 entry.wall = header.wall
                 entry.otel = header.otel[0] if header.otel is not None else None
 
-    def frames_of(self, trace: bytes, entry: TraceEntry) -> Iterator[tuple[str, int, frames.Frame | str]]:
-        """(file or pack, offset, frame) of every record of a trace; what is wrong, in words, for one that cannot be read.
+    def frames_of(self, entry: TraceEntry) -> Iterator[tuple[str, int, frames.Frame | str]]:
+        """(file, offset, frame) of every record of a trace; what is wrong, in words, for one that cannot be read.
 
         Raises:
             FileGone: a record file is there no more.
@@ -188,21 +158,12 @@ class Index:
         for name, places in entry.places.items():
             for offset, frame in self._fetch(name, places):
                 yield name, offset, frame or f"{name} at offset {offset}: a record is there no more"
-        for name in entry.packs:
-            try:
-                found = self._packs.readers[name].frames(trace)
-            except CorruptRecord as error:
-                yield name, 0, str(error)
-            except (OSError, KeyError) as error:
-                raise FileGone(name) from error
-            else:
-                yield from ((name, frame.offset, frame) for frame in found)
 
     def shared(self, digest: bytes) -> bytes | None:
         """The stored bytes of a value that belongs to files, not checked against the digest."""
         place = self._shared.get(digest)
         if place is None:
-            return self._packs.shared(digest)
+            return None
         for _, frame in self._fetch(place[0], [place[1]]):
             return None if frame is None else frame.body[16:]
         return None
