@@ -18,6 +18,7 @@ from blockbuster import blockbuster_ctx
 import runtime
 from runtime import Graph, effect, step
 from runtime.default import default
+from tests.left_behind import leave
 from tests.one_step import LONE, echo, is_ok, last, only
 
 
@@ -67,9 +68,10 @@ def test_unknown_and_ambiguous_ids_are_refused_by_every_reader(kitchen: runtime.
 
 def test_a_log_that_is_cut_or_flipped_anywhere_is_opened_right_or_not_as_whole(tmp_path: Path) -> None:
     agent = only(echo)
-    with runtime.Runtime(tmp_path) as kitchen:
-        run = kitchen.run(agent, 7)
-        wanted = run.recording.to_json()
+    kitchen = runtime.Runtime(tmp_path)
+    run = kitchen.run(agent, 7)
+    wanted = run.recording.to_json()
+    leave(kitchen)
     [file] = (tmp_path / "log").iterdir()
     data = file.read_bytes()
     seen: set[str] = set()

@@ -11,6 +11,7 @@ from click.testing import CliRunner
 import runtime
 from console.app import main
 from storage import frames
+from tests.left_behind import leave
 
 LONG = "a value that is a record of its own " * 40
 
@@ -25,8 +26,10 @@ agent = graph.build(graph.add(repeat, graph.input))
 
 @pytest.fixture
 def store(tmp_path: Path) -> tuple[Path, list[str]]:
-    with runtime.Runtime(tmp_path / "store") as kitchen:
-        return tmp_path / "store", [kitchen.run(agent, text).trace_id for text in ("a", "b", "c")]
+    kitchen = runtime.Runtime(tmp_path / "store")
+    traces = [kitchen.run(agent, text).trace_id for text in ("a", "b", "c")]
+    leave(kitchen)
+    return tmp_path / "store", traces
 
 
 def check(store: Path, *options: str) -> tuple[int, str]:

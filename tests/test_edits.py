@@ -13,7 +13,10 @@ from typing import Any
 import pytest
 
 from storage import frames
-from storage.records import Kind, Span, decode
+from storage.opening import open_store
+from storage.pack.reader import PackReader
+from storage.pack.writer import PackWriter
+from storage.records import Kind
 
 ROOT = Path(__file__).parent.parent
 # `ran(name, value)` notes in a file that this code ran, and gives the value back.
@@ -298,21 +301,26 @@ def test_an_edit_in_place_is_seen_after_a_restart_and_so_is_its_undoing(tmp_path
 
 
 def lose_long_output(folder: Path, *, only_content: bool) -> None:
-    """Take the one span's output that is a record of its own out of the record file, or leave out its content."""
-    (file,) = (folder / "recordings" / "log").iterdir()
-    data = file.read_bytes()
-    found = [one for one in frames.scan(data[frames.FILE_HEADER_BYTES :], 0) if isinstance(one, frames.Frame)]
-    spans = [decode(one.kind, one.body) for one in found if one.kind == Kind.SPAN]
-    [number] = [span.output for span in spans if isinstance(span, Span) and isinstance(span.output, int)]
-    out = [data[: frames.FILE_HEADER_BYTES]]
-    for one in found:
-        flags, body = one.flags, one.body
-        if one.kind == Kind.VALUE and one.record == number and any(one.trace):
-            if not only_content:
-                continue
-            flags, body = flags | frames.LEFT_OUT, body[:16] + len(body[16:]).to_bytes(8, "little")
-        out += [frames.pack_frame_header(one.kind, flags, one.record, one.trace, body), body]
-    file.write_bytes(b"".join(out))
+    """Take the one span's output that is a record of its own out of the pack, or leave out its content."""
+    store = open_store(folder / "recordings", create=False)
+    [key] = store.packs()
+    file = folder / "recordings" / key
+    reader = PackReader.of_bytes(file.read_bytes(), mac=store.mac)
+    header = reader.footer.header
+    writer = PackWriter(header.store_id, header.writer_id, store.mac)
+    for trace in reader.ids():
+        found = reader.frames(trace)
+        stored = store.load(trace)
+        for shared in (stored.manifest, stored.environment):
+            writer.share(store.mac("value", shared), shared)
+        [number] = [span.output for span in stored.spans.values() if isinstance(span.output, int)]
+        left = [one for one in found if one.kind != Kind.VALUE or one.record != number]
+        if only_content:
+            [value] = [one for one in found if one.kind == Kind.VALUE and one.record == number]
+            body = value.body[:16] + len(value.body[16:]).to_bytes(8, "little")
+            left.append(value._replace(flags=value.flags | frames.LEFT_OUT, body=body))
+        writer.add(left)
+    file.write_bytes(writer.build())
 
 
 @pytest.mark.parametrize(

@@ -24,6 +24,7 @@ from storage.pack.writer import PackWriter
 from storage.record_files import RecordFiles
 from storage.records import Kind
 from storage.store import Store
+from tests.left_behind import leave
 
 GOLDEN = Path(__file__).parent / "golden" / "v1"
 KEY = Mac(bytes(range(32)))
@@ -42,6 +43,7 @@ def frames_of(store: Store) -> tuple[dict[bytes, list[Frame]], dict[bytes, bytes
     index.refresh()
     found: dict[bytes, list[Frame]] = {}
     shared: dict[bytes, bytes] = {}
+    assert index.traces
     for trace, entry in index.traces.items():
         read = [frame for _, _, frame in index.frames_of(entry)]
         found[trace] = [frame for frame in read if isinstance(frame, Frame)]
@@ -81,10 +83,11 @@ agent = graph.build(graph.add(think, graph.input))
 
 
 def record(folder: Path, count: int) -> Store:
-    with runtime.Runtime(folder) as kitchen:
-        runs = [kitchen.run(agent, f"text {number}", subject="anna" if number % 3 == 0 else None) for number in range(count)]
-        kitchen.feedback(runs[-1].trace_id, csat=3)
-        kitchen.replay(runs[-1].trace_id)
+    kitchen = runtime.Runtime(folder)
+    runs = [kitchen.run(agent, f"text {number}", subject="anna" if number % 3 == 0 else None) for number in range(count)]
+    kitchen.feedback(runs[-1].trace_id, csat=3)
+    kitchen.replay(runs[-1].trace_id)
+    leave(kitchen)
     return open_store(folder, create=False)
 
 
@@ -231,9 +234,10 @@ def test_a_damaged_pack_says_where() -> None:
 
 def test_one_trace_of_a_thousand_takes_two_reads(tmp_path: Path) -> None:
     bench, _ = workload.make()
-    with runtime.Runtime(tmp_path / "store") as kitchen:
-        for number in range(1000):
-            kitchen.run(bench, workload.Turn(number, f"where is order {number * 31 % 9973}?"))
+    kitchen = runtime.Runtime(tmp_path / "store", seal_bytes=2**30)
+    for number in range(1000):
+        kitchen.run(bench, workload.Turn(number, f"where is order {number * 31 % 9973}?"))
+    leave(kitchen)
     store = open_store(tmp_path / "store", create=False)
     traces, shared = frames_of(store)
     pack = pack_of(traces, shared, store.mac)

@@ -25,6 +25,7 @@ from storage.pack.vectors import is_vector
 from storage.pack.writer import PackWriter
 from storage.record_files import RecordFiles
 from storage.records import Kind
+from tests.left_behind import leave
 
 GOLDEN = Path(__file__).parent / "golden" / "v1"
 KEY = Mac(bytes(range(32)))
@@ -304,10 +305,11 @@ def test_bytes_and_reads_of_one_trace_in_a_thousand(
     if text == "words":
         monkeypatch.setattr(workload, "DOCUMENTS", [f"Document {n}: {words(rng, lexicon, 230)}" for n in range(200)])
     agent, _ = workload.make()
-    with runtime.Runtime(tmp_path / "store") as kitchen:
-        for number in range(1000):
-            more = words(rng, lexicon, 12) if text == "words" else ""
-            kitchen.run(agent, workload.Turn(number, f"where is order {number * 31 % 9973}? {more}"))
+    kitchen = runtime.Runtime(tmp_path / "store", seal_bytes=2**30)
+    for number in range(1000):
+        more = words(rng, lexicon, 12) if text == "words" else ""
+        kitchen.run(agent, workload.Turn(number, f"where is order {number * 31 % 9973}? {more}"))
+    leave(kitchen)
     store = open_store(tmp_path / "store", create=False)
     index = RecordFiles(store.log_folder, store.id)
     index.refresh()

@@ -16,10 +16,12 @@ from click.testing import CliRunner
 
 import runtime
 from console.app import main
-from storage.disk import OsDisk
+from storage.objects.folder import FolderObjectStore
+from storage.objects.folder_disk import OS_FOLDER_DISK, FolderDisk, OsFolderDisk
 from storage.opening import open_store
 from storage.sealing import Kept, Sealed, seal
 from storage.store import Store
+from tests.left_behind import leave
 
 ROOT = Path(__file__).parents[1]
 
@@ -41,9 +43,10 @@ agent = graph.build(graph.add(answer, graph.input))
 def store(tmp_path: Path) -> Path:
     folder = tmp_path / "store"
     for text in ("a", "b"):  # two processes' worth: two record files
-        with runtime.Runtime(folder) as kitchen:
-            for number in range(3):
-                kitchen.run(agent, f"{text}{number}")
+        kitchen = runtime.Runtime(folder)
+        for number in range(3):
+            kitchen.run(agent, f"{text}{number}")
+        leave(kitchen)
     return folder
 
 
@@ -52,8 +55,10 @@ def contents(folder: Path) -> dict[str, str]:
     return {line.trace_id: json.dumps(kitchen.open(line.trace_id).to_json()) for line in kitchen.list(limit=None)}
 
 
-def sealed(folder: Path, disk: OsDisk | None = None) -> tuple[list[Sealed], list[Kept]]:
-    return seal(open_store(folder, create=False), quiet_seconds=0, disk=disk or OsDisk())
+def sealed(folder: Path, disk: FolderDisk = OS_FOLDER_DISK) -> tuple[list[Sealed], list[Kept]]:
+    store = open_store(folder, create=False)
+    store.objects = FolderObjectStore(folder, disk=disk)
+    return seal(store, quiet_seconds=0, disk=disk)
 
 
 def test_sealed_traces_are_read_and_replayed_as_before(store: Path) -> None:
@@ -129,7 +134,7 @@ class Stop(Exception):
     pass
 
 
-class StoppingDisk(OsDisk):
+class StoppingDisk(OsFolderDisk):
     """Ends the sealing at its n-th call, before or after it is done."""
 
     def __init__(self, number: int, *, after: bool) -> None:
@@ -172,6 +177,16 @@ class StoppingDisk(OsDisk):
         super().remove(path)
         self.reach(done=True)
 
+    def make_folder(self, path: str) -> None:
+        self.reach(done=False)
+        super().make_folder(path)
+        self.reach(done=True)
+
+    def link(self, path: str, name: str) -> None:
+        self.reach(done=False)
+        super().link(path, name)
+        self.reach(done=True)
+
 
 @pytest.mark.parametrize("after", [False, True])
 def test_sealing_that_ends_at_any_call_loses_and_doubles_nothing(store: Path, tmp_path: Path, *, after: bool) -> None:
@@ -198,8 +213,9 @@ def test_sealing_that_ends_at_any_call_loses_and_doubles_nothing(store: Path, tm
 def test_a_reader_sees_every_trace_once_and_whole_while_files_are_sealed(tmp_path: Path) -> None:
     folder = tmp_path / "store"
     for number in range(12):
-        with runtime.Runtime(folder) as kitchen:
-            kitchen.run(agent, f"text {number}")
+        kitchen = runtime.Runtime(folder)
+        kitchen.run(agent, f"text {number}")
+        leave(kitchen)
     before = contents(folder)
     reader = open_store(folder, create=False)
     wrong: list[str] = []

@@ -270,11 +270,11 @@ def test_a_store_is_private_and_opened_with_its_key_only(tmp_path: Path) -> None
     assert path.stat().st_mode & 0o777 == 0o700
     assert (path / "key").stat().st_mode & 0o777 == 0o600
     assert (path / ".gitignore").read_text() == "*\n"
-    assert sorted(one.name for one in path.iterdir()) == [".gitignore", "key", "log", "store.json"]
+    assert sorted(one.name for one in path.iterdir()) == [".gitignore", "key", "log", "probe", "store.json", "~drafts"]
     assert open_store(path, create=True).id == made.id
     key = (path / "key").read_text()
     (path / "key").write_text("00" * 32)
-    with pytest.raises(StoreError, match="the store was made with"):
+    with pytest.raises(StoreError, match="was made with"):
         open_store(path, create=True)
     (path / "key").write_text("short")
     with pytest.raises(StoreError, match="is no key"):
@@ -291,7 +291,7 @@ def test_a_store_is_private_and_opened_with_its_key_only(tmp_path: Path) -> None
     with pytest.raises(StoreError, match="does not describe a store"):
         open_store(path, create=False)
     (tmp_path / "file").write_text("")
-    with pytest.raises(StoreError, match="no store can be made"):
+    with pytest.raises(StoreError, match="cannot be made"):
         open_store(tmp_path / "file", create=True)
     with pytest.raises(StoreError, match="no recordings in"):
         open_store(tmp_path / "file", create=False)
