@@ -1,4 +1,4 @@
-"""The command: `kitchenlog run | list | show | replay | plan | check | seal | diff | graph`.
+"""The command: `kitchenlog run | list | show | replay | plan | check | seal | merge | diff | graph`.
 
 Exit codes: 0 done and ok; 1 done, and something differs or is blocked; 2 it could not be done.
 """
@@ -20,7 +20,7 @@ from runtime.plain import plain
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
-@click.option("--store", help="The folder of the recordings; by default the project's.")
+@click.option("--store", help="The folder or s3://bucket/prefix of the recordings; by default the project's.")
 @click.version_option(package_name="kitchenlog")
 @click.pass_context
 @clearly
@@ -172,17 +172,18 @@ def plan(state: State, trace: str, options: ReplayOptions, *, as_json: bool) -> 
 
 @main.command()
 @click.option("--full", is_flag=True, help="Hash every value again.")
+@click.option("--quarantine", is_flag=True, help="Mark damaged packs, so that no merge takes them.")
 @json_option
 @click.pass_obj
 @clearly
-def check(state: State, *, full: bool, as_json: bool) -> None:
-    r"""Read every trace of the store and say what is damaged. Nothing is changed.
+def check(state: State, *, full: bool, quarantine: bool, as_json: bool) -> None:
+    r"""Read every pack and every trace of the store and say what is damaged. Nothing is deleted.
 
     \b
     Example: kitchenlog check --full
     """
     with report.progress("checking", quiet=as_json) as tick:
-        found = state.runtime.check(full=full, progress=tick)
+        found = state.runtime.check(full=full, quarantine=quarantine, progress=tick)
     if as_json:
         emit(report.check_json(found))
     else:
@@ -206,6 +207,24 @@ def seal(state: State, *, as_json: bool) -> None:
         emit({"sealed": [one._asdict() for one in sealed], "kept": [one._asdict() for one in kept]})
     else:
         report.sealed(sealed, kept)
+
+
+@main.command()
+@json_option
+@click.pass_obj
+@clearly
+def merge(state: State, *, as_json: bool) -> None:
+    r"""Merge the small packs of every hour that is over, and remove those that were replaced an hour ago or longer.
+
+    \b
+    Example: kitchenlog merge
+    """
+    with report.progress("merging", quiet=as_json) as tick:
+        done = state.runtime.merge(progress=tick)
+    if as_json:
+        emit({name: [one._asdict() for one in found] for name, found in done._asdict().items()})
+    else:
+        report.merged(done)
 
 
 @main.command()

@@ -238,7 +238,10 @@ def check(found: Any, *, full: bool) -> None:
     out = _console()
     for one in found.findings:
         out.print(Text(one.trace or "file", style="bold red").append(f"  {one.text}", style="default"), soft_wrap=True)
-    told = f"{found.traces:,} traces: {found.whole:,} whole, {found.unfinished:,} unfinished, {found.damaged:,} damaged"
+    if found.quarantined:
+        out.print(f"{len(found.quarantined)} packs are marked as damaged and never merged", style="yellow", markup=False)
+    states = f"{found.whole:,} whole, {found.unfinished:,} unfinished, {found.damaged:,} damaged"
+    told = f"{found.packs:,} packs, {found.traces:,} traces: {states}"
     if full:
         told += f"; {found.values:,} values hashed again, {found.left_out:,} left out when recorded"
     out.print(Text(told, style="green" if found.ok else "red"))
@@ -252,3 +255,16 @@ def sealed(made: Sequence[Any], kept: Sequence[Any]) -> None:
     before, after = sum(one.bytes_before for one in made), sum(one.bytes_after for one in made)
     traces = sum(one.traces for one in made)
     out.print(f"{len(made)} record files sealed: {traces:,} traces, {before:,} bytes before and {after:,} after", markup=False)
+
+
+def merged(done: Any) -> None:
+    """What became of packs."""
+    out = _console()
+    for one in done.left:
+        out.print(f"{one.pack} is left: {one.why}", style="yellow", markup=False, soft_wrap=True)
+    packs = sum(len(one.replaces) for one in done.merged)
+    before, after = sum(one.bytes_before for one in done.merged), sum(one.bytes_after for one in done.merged)
+    told = (
+        f"{packs} packs merged into {len(done.merged)}: {before:,} bytes before and {after:,} after; {len(done.removed)} removed"
+    )
+    out.print(told, markup=False)

@@ -29,6 +29,7 @@ from storage import codec
 from storage.check import Report, check
 from storage.errors import StoreError
 from storage.log import QUEUE_BYTES, Log
+from storage.merging import GRACE_SECONDS, Done, merge
 from storage.objects.contract import ObjectStore
 from storage.opening import open_store
 from storage.records import Kind
@@ -365,6 +366,26 @@ class Runtime:
     async def aseal(self) -> tuple[Sequence[Sealed], Sequence[Kept]]:
         """As `seal`, in a worker thread."""
         return await anyio.to_thread.run_sync(self.seal)
+
+    def merge(self, *, grace_seconds: float = GRACE_SECONDS, progress: Callable[[int, int], None] | None = None) -> Done:
+        """Merge the small packs of every hour that is over; remove those that were replaced long enough ago.
+
+        Any number of processes may do so at once, and end at any moment: nothing is lost, and nothing is seen twice.
+
+        Args:
+            grace_seconds: how long replaced packs stay.
+            progress: told how many hours of how many are done.
+
+        Raises:
+            StoreError: there is no store.
+            StoreUnavailable: it gave no answer; every trace is still there.
+            ValueError: the grace is shorter than an upload may take.
+        """
+        return merge(self._reading(), grace_seconds=grace_seconds, progress=progress)
+
+    async def amerge(self, *, grace_seconds: float = GRACE_SECONDS, progress: Callable[[int, int], None] | None = None) -> Done:
+        """As `merge`, in a worker thread."""
+        return await anyio.to_thread.run_sync(functools.partial(self.merge, grace_seconds=grace_seconds, progress=progress))
 
     # replaying
 

@@ -102,6 +102,8 @@ def run(
 
 seal = _Delegate(Runtime.seal)
 aseal = _Delegate(Runtime.aseal)
+merge = _Delegate(Runtime.merge)
+amerge = _Delegate(Runtime.amerge)
 check = _Delegate(Runtime.check)
 acheck = _Delegate(Runtime.acheck)
 feedback = _Delegate(Runtime.feedback)

@@ -73,6 +73,11 @@ def parse_pack(key: str) -> PackKey | None:
     return None if told is None else PackKey(told[1], bytes.fromhex(told[2]), int(told[3]))
 
 
+def rows(pack_key: str) -> str:
+    """The key of the index rows of a pack."""
+    return f"{pack_key.removesuffix('.pack')}.parquet"
+
+
 def quarantined(pack_key: str) -> str:
     """The key of the note that a pack is damaged."""
     return f"{QUARANTINE}{pack_key}.json"

@@ -22,7 +22,7 @@ class MemoryObjectStore:
         self._lock = threading.Lock()
 
     def __repr__(self) -> str:
-        return f"MemoryObjectStore({len(self._objects)} objects)"
+        return "MemoryObjectStore()"
 
     def put_new(self, key: str, data: bytes) -> bool:
         """See `ObjectStore`."""

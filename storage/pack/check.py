@@ -102,7 +102,7 @@ def _stretches(reader: PackReader) -> list[_Stretch]:
     )  # fmt: skip
     found += (
         _Stretch(entry.offset, entry.length, entry.check, f"large value {entry.digest.hex()}", None, b"")
-        for entry in map(footer.large, range(counts.large))
+        for entry in footer.larges()
     )
     if footer.shared.length:
         found.append(of(footer.shared, "shared", "shared"))
@@ -189,7 +189,7 @@ def _records(reader: PackReader, mac: Mac) -> Iterator[Finding]:
 def _common(pack: bytes, reader: PackReader, mac: Mac) -> Iterator[Finding]:
     """The values that belong to no trace."""
     footer, section = reader.footer, reader.footer.shared
-    for entry in map(footer.large, range(footer.counts.large)):
+    for entry in footer.larges():
         if entry.scope == NO_TRACE:
             try:
                 reader.shared(entry.digest)

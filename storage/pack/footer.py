@@ -204,6 +204,10 @@ class Footer:
         """An entry of the table of large values."""
         return Large(*self._entry(LARGE, self._large_at + number * self._large_width))
 
+    def larges(self) -> Iterator[Large]:
+        """The table of large values."""
+        return map(self.large, range(self.counts.large))
+
     def find_large(self, digest: bytes, scope: bytes) -> Large | None:
         """Where a large value is."""
         low, high = 0, self.counts.large
