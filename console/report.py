@@ -17,6 +17,7 @@ from rich.text import Text
 import runtime
 from runtime.plain import brief, plain
 from runtime.recording import Call, Span
+from runtime.scope import parent_address
 from storage import codec
 
 _COLOURS = {
@@ -127,7 +128,7 @@ def _values(out: Console, recording: runtime.Recording, address: str, item: Span
     told = "no outcome" if result is None else brief(result.value, width) if result.ok else result.text
     out.print(f"  -> {told}", markup=False, overflow="fold")
     attributes = (item.record.attributes if isinstance(item, Span) else item.attributes) or {}
-    above = recording.spans.get(address.rpartition("/")[0].partition("!")[0]) if not isinstance(item, Span) else None
+    above = recording.spans.get(parent_address(address)) if not isinstance(item, Span) else None
     repeated = {} if above is None else above.record.attributes or {}
     for key, value in attributes.items():
         if repeated.get(key) == value:  # the step that made the call says the same

@@ -6,9 +6,7 @@ caller did not name.
 
 from __future__ import annotations
 
-import itertools
-from collections import defaultdict
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import anyio
@@ -17,11 +15,12 @@ import anyio.lowlevel
 from replay import difference
 from replay.asked import Asked
 from replay.delivery import IDLE_TICKS, Delivery
+from replay.matching import Key, Matching, is_ambiguous, is_reassigned
 from replay.stream import AnsweredStream
 from replay.unknown import opaque
 from runtime import failure
 from runtime.declaration import Bound
-from runtime.effects import EffectCall
+from runtime.effects import ITEM, EffectCall
 from runtime.errors import RecordedError, Refused
 from runtime.recording import Call, Result, Span
 from runtime.scope import UNKNOWN_LANE, EffectScope, Frame, Scope, call_address
@@ -33,8 +32,6 @@ from storage.values import StandIn
 if TYPE_CHECKING:
     from replay.evaluation import Evaluator
 
-Key = tuple[int, str, bytes]
-
 
 class Answers:
     """The oracle of one span that runs again.
@@ -45,6 +42,9 @@ class Answers:
         verify: the span stands as recorded, so anything else it asks is a divergence.
     """
 
+    match: Callable[[Span | None], Matching] = Matching
+    """Makes what finds the recorded answers."""
+
     def __init__(self, evaluator: Evaluator, recorded: Span | None, *, verify: bool) -> None:
         self.evaluator, self.recorded, self.verify = evaluator, recorded, verify
         self.delivery = Delivery(evaluator, recorded, verify=verify)
@@ -52,14 +52,11 @@ class Answers:
         self.refusals: list[tuple[str, str]] = []
         """(status, reason) of each call that was refused; no handler in the step can hide it."""
         self.reasons: list[str] = []
-        self.used: set[int] = set()
-        self.claimed: set[int] = set()
-        self._pool: dict[Key, list[Call]] = defaultdict(list)
-        self._taken: set[str] = set()
+        self.matching = self.match(recorded)
+        self.used, self.claimed = self.matching.used, self.matching.claimed
+        self.ambiguous = self.matching.ambiguous
+        self._announced: dict[int, Asked] = {}
         self._draws: dict[str, int] = {}
-        for call in () if recorded is None else recorded.calls:
-            self._pool[call.key].append(call)
-        self.ambiguous = sum(len(calls) for calls in self._pool.values() if _is_ambiguous(calls))
 
     # the calls of the seam
 
@@ -105,10 +102,12 @@ class Answers:
         if self.verify:
             if recorded is None or recorded.result is None or recorded.span is None:
                 raise self._refuse_divergence(asked)
-            self.evaluator.callees[recorded.span.address] = call.info
+            self.evaluator.callees[recorded.span.address] = call.info, False
             await self.turn(scope.frame, recorded, asked)
             return self._deliver(asked, recorded, call.info.codec)
-        result = await self._nested(asked, call)
+        if recorded is not None and recorded.result is not None and recorded.result.status == "cancelled":
+            await self.delivery.idle()  # what cancelled it may come again
+        result = await self._nested(asked, call, sync=False)
         if recorded is not None and result is recorded.result:
             await self.turn(scope.frame, recorded, asked)
         elif recorded is not None:
@@ -121,10 +120,10 @@ class Answers:
         if self.verify:
             if recorded is None or recorded.result is None or recorded.span is None:
                 raise self._refuse_divergence(asked)
-            self.evaluator.callees[recorded.span.address] = call.info
+            self.evaluator.callees[recorded.span.address] = call.info, True
             result = recorded.result
         else:
-            result = _drive(self._nested(asked, call))
+            result = _drive(self._nested(asked, call, sync=True))
         if recorded is not None:
             self.delivery.advance(recorded.completion)
         return self._value(asked, result, call.info.codec)
@@ -151,59 +150,83 @@ class Answers:
     def ask_effect(self, scope: Scope, call: EffectCall) -> Asked:
         """Note a call of an effect, with the recorded one that answers it."""
         request = self.evaluator.encode(call.arguments(), codec.encode_request)
-        asked = self._ask(scope, call.effect.name, request, request, effect=True)
+        asked = self._ask(scope, call.effect.name, (request, request), effect=True)
         asked.flags = call.effect.flags
         return asked
 
-    def _ask_step(self, scope: Scope, call: Bound) -> Asked:
-        request = self.evaluator.encode(call.arguments(), call.info.encode_request)
-        return self._ask(scope, call.name, request, codec.canonical(request), effect=False)
+    def announce(self, scope: Scope, calls: Sequence[Bound]) -> None:
+        """Match the items of a map together: who asks first is the scheduler's, and must change nothing."""
+        lanes = [str(place) for place in range(1, len(calls) + 1)]
+        requests = [self._request(call) for call in calls]
+        keys = [self._key(scope.frame, call.name, request[1]) for call, request in zip(calls, requests, strict=True)]
+        found = self.matching.find(list(zip(keys, lanes, strict=True)))
+        made: dict[int, Asked] = {}
+        # An item that is answered keeps its recorded address, so those come first.
+        for place in sorted(range(len(calls)), key=lambda place: (found[place] is None, place)):
+            made[place] = self._note_ask(
+                Scope(scope.frame, lanes[place]), calls[place].name, requests[place], found[place], nth=place + 1, item=True
+            )
+        self._announced = made
+        self.asked += [made[place] for place in range(len(calls))]
 
-    def _ask(self, scope: Scope, name: str, request: bytes, canonical: bytes, *, effect: bool) -> Asked:
+    def glue(self, scope: Scope, call: Bound) -> Any:
+        """Glue is computed again, whatever stands in for it."""
+        item = call.item is not None
+        address = call_address(scope.frame.address, None, call.name, "", (call.item or 0) + 1, item=item)
+        return self.evaluator.glue(address, call)
+
+    def _request(self, call: Bound) -> tuple[bytes, bytes]:
+        request = self.evaluator.encode(call.arguments(), call.info.encode_request)
+        return request, codec.canonical(request)
+
+    def _ask_step(self, scope: Scope, call: Bound) -> Asked:
+        if call.item is not None and call.item in self._announced:
+            self.delivery.activity += 1
+            return self._announced.pop(call.item)
+        nth = None if call.item is None else call.item + 1
+        return self._ask(scope, call.name, self._request(call), effect=False, nth=nth)
+
+    def _key(self, frame: Frame, name: str, canonical: bytes) -> Key | None:
+        if codec.unknown_part(canonical) is not None:
+            return None
+        return frame.attempt, name, self.evaluator.mac("request", canonical)
+
+    def _ask(self, scope: Scope, name: str, request: tuple[bytes, bytes], *, effect: bool, nth: int | None = None) -> Asked:
         self.delivery.activity += 1
         frame, lane = scope.frame, scope.lane
-        nth = frame.nth(lane, name)
-        unknown = codec.unknown_part(canonical)
-        key = (frame.attempt, name, self.evaluator.mac("request", canonical))
-        found = self._match(key, lane) if unknown is None else None
-        attempt = frame.attempt if self._is_retried(frame) else None
-        label = found.address if found is not None else call_address(frame.address, attempt, name, lane, nth)
-        if label in self._taken:
-            label = self._free_address(frame.address, attempt, name, lane)
-        self._taken.add(label)
-        asked = Asked(label, name, frame.attempt, lane, nth, request, unknown, effect)
+        place = frame.nth(lane, name) if nth is None else nth
+        [found] = self.matching.find([(self._key(frame, name, request[1]), lane)])
+        asked = self._note_ask(scope, name, request, found, nth=place, item=nth is not None, effect=effect)
         self.asked.append(asked)
+        return asked
+
+    def _note_ask(
+        self, scope: Scope, name: str, request: tuple[bytes, bytes], found: Call | None, *, nth: int, item: bool,
+        effect: bool = False,
+    ) -> Asked:  # fmt: skip
+        frame, lane = scope.frame, scope.lane
+        attempt = frame.attempt if self._is_retried(frame) else None
+        label = self.matching.take_address(found, frame.address, attempt, name, lane, nth, item=item)
+        unknown = codec.unknown_part(request[1])
+        asked = Asked(label, name, frame.attempt, lane, nth, request[0], unknown, effect, ITEM if item else 0)
         if found is not None:
-            self.used.add(found.record)
             asked.recorded = found
             if found.intent.lane != lane or lane == UNKNOWN_LANE:
                 self._moved(found)
         return asked
 
-    def _free_address(self, parent: str, attempt: int | None, name: str, lane: str) -> str:
-        """An address that neither this run nor the recording has used: a call's place may be taken by one that came before."""
-        known = self._taken if self.recorded is None else self._taken | {call.address for call in self.recorded.calls}
-        numbers = itertools.count(2)
-        return next(one for nth in numbers if (one := call_address(parent, attempt, name, lane, nth)) not in known)
-
     def _is_retried(self, frame: Frame) -> bool:
         return frame.attempt > 1 or bool(self.recorded is not None and self.recorded.record.attempts)
 
-    def _match(self, key: Key, lane: str) -> Call | None:
-        free = [call for call in self._pool.get(key, ()) if call.record not in self.used]
-        for call in free:
-            if call.intent.lane == lane:
-                return call
-        return free[0] if free else None
-
     def _moved(self, found: Call) -> None:
-        if _is_ambiguous(self._pool[found.key]):
+        equal = self.matching.equal(found)
+        if is_ambiguous(equal):
             self._note("reassigned")
             if self.verify:
                 self.refusals.append(
                     (
                         "diverged",
-                        f"reassigned: {len(self._pool[found.key])} equal requests of {found.intent.name} got other answers",
+                        f"reassigned: {len(equal)} equal requests of {found.intent.name} got other answers",
                     )
                 )
         else:
@@ -211,26 +234,8 @@ class Answers:
 
     def note_reassigned(self) -> None:
         """Say where equal requests of several tasks shared too few recorded answers: who asked first is the scheduler's."""
-        groups: dict[tuple[int, str, bytes], list[Asked]] = defaultdict(list)
-        for asked in self.asked:
-            groups[asked.attempt, asked.name, asked.request].append(asked)
-        for same in groups.values():
-            moved = any(one.recorded is not None and one.recorded.intent.lane != one.lane for one in same)
-            outcomes = {None if one.result is None else one.result.digest for one in same}
-            if moved and len({one.lane for one in same}) > 1 and len(outcomes) > 1:
-                self._note("reassigned")
-
-    def positional(self, asked: Asked) -> Call | None:
-        """The recorded call in the same place, whatever its request."""
-        for call in () if self.recorded is None else self.recorded.calls:
-            intent = call.intent
-            if (
-                (intent.name, intent.attempt, intent.lane, intent.nth) == (asked.name, asked.attempt, asked.lane, asked.nth)
-                and (intent.call == 0) == asked.effect
-                and call.record not in self.used
-            ):
-                return call
-        return None
+        if is_reassigned(self.asked):
+            self._note("reassigned")
 
     # answers
 
@@ -286,13 +291,13 @@ class Answers:
             self._note(f"the error of {asked.address} was given as a RecordedError, since no {error.type_name} can be made again")
         return error
 
-    async def _nested(self, asked: Asked, call: Bound) -> Result:
+    async def _nested(self, asked: Asked, call: Bound, *, sync: bool) -> Result:
         counterpart = None
         if asked.recorded is None:
-            counterpart = self.positional(asked)
+            counterpart = self.matching.positional(asked)
             if counterpart is not None:
                 self.claimed.add(counterpart.record)
-        result = await self.evaluator.nested(asked, counterpart, call)
+        result = await self.evaluator.nested(asked, counterpart, call, sync=sync)
         asked.result = result
         if counterpart is not None:
             self.delivery.advance(counterpart.completion)
@@ -351,7 +356,7 @@ class Answers:
     def _refuse_divergence(self, asked: Asked) -> Refused:
         if asked.unknown is not None:
             return self._refuse_unknown(asked, asked.unknown)
-        place = self.positional(asked)
+        place = self.matching.positional(asked)
         there = None if place is None else codec.unknown_part(place.request)
         if there is not None:
             return self.refuse("unreplayable", opaque(f"the request of {asked.address}", there))
@@ -381,13 +386,6 @@ class Answers:
     def _note(self, reason: str) -> None:
         if reason not in self.reasons:
             self.reasons.append(reason)
-
-
-def _is_ambiguous(calls: list[Call]) -> bool:
-    """Whether equal requests of several tasks were answered differently."""
-    return (len({call.intent.lane for call in calls}) > 1 or any(call.intent.lane == UNKNOWN_LANE for call in calls)) and len(
-        {call.result.digest for call in calls if call.result is not None}
-    ) > 1
 
 
 def _drive(coroutine: Any) -> Any:

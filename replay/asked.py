@@ -22,7 +22,7 @@ class Asked:
     """What of the request could not be encoded: no recorded answer is known to be one to it."""
     effect: bool
     flags: int = 0
-    """Of an effect."""
+    """As they are stored with an intent."""
     held: str = ""
     """Why it may not be made live, where something other than its name forbids it."""
     live: bool = False

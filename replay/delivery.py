@@ -80,8 +80,12 @@ class Delivery:
             now = self.activity + len(self._evaluator.ran)
             quiet = quiet + 1 if now == seen and not self._evaluator.frontier.live_calls else 0
             seen = now
-            if quiet >= IDLE_TICKS and turn == min(self._waiting):
+            if quiet >= IDLE_TICKS and turn <= min(self._waiting, default=turn):
                 return
+
+    async def idle(self) -> None:
+        """Wait until nothing else of the replay goes on."""
+        await self._until_idle(0, anyio.Event())
 
     def advance(self, turn: int) -> None:
         """Take a completion off those that others wait for."""

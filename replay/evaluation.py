@@ -8,7 +8,7 @@ everything below off. Where a trace is verified, spans that stand run too, each 
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import attrs
@@ -23,8 +23,10 @@ from replay.unknown import UnknownInput, opaque
 from runtime import failure
 from runtime.declaration import Bound, StepInfo, describe
 from runtime.engine import run_step, run_step_sync
-from runtime.recording import Call, Recording, Result, Span, result_of, stream_result
-from runtime.scope import Frame
+from runtime.parts import Part
+from runtime.recording import Call, Recording, Result, Span, result_of, static, stream_result
+from runtime.scope import Frame, parent_address
+from runtime.unrecorded import run_glue
 from storage import codec
 
 
@@ -66,6 +68,7 @@ class Evaluator:
         redact: applied to every value before it is encoded.
         grace: seconds that an answer waits, beyond the span's recorded duration, for one that came earlier.
         answers: makes the oracle of a span that runs again.
+        parts: of the agent's control nodes, by address without indexes.
     """
 
     def __init__(
@@ -76,15 +79,17 @@ class Evaluator:
         redact: Callable[[Any], Any],
         grace: float,
         answers: Callable[..., Answers],
+        parts: Mapping[str, Part],
     ) -> None:
         self.recording, self.request, self.grace = recording, request, grace
         self.mac = recording.mac
-        self._redact, self._answers = redact, answers
+        self._redact, self._answers, self._parts = redact, answers, parts
         self.ran: list[str] = []
         """Addresses whose code ran, in order."""
         self.results: dict[str, Result] = {}
         self.executed: dict[str, Executed] = {}
-        self.callees: dict[str, StepInfo] = {}
+        self.callees: dict[str, tuple[StepInfo, bool]] = {}
+        """What was asked for at the address of a nested step, and whether by a sync step."""
         self.notes: list[str] = []
         self.frontier = Frontier(recording, request)
         self.certifier = Certifier(self.executed)
@@ -117,7 +122,7 @@ class Evaluator:
             kept = await self._stand(work, span)
             if kept is not None:
                 return kept
-            why = "a nested step changed"
+            why = "its glue was swapped" if self._is_glue_swapped(address) else "a nested step changed"
         result = await self._rerun(work, why)
         if span is not None:
             self._memo[span.address] = result
@@ -164,12 +169,18 @@ class Evaluator:
             callee = self.callees.get(call.address)
             if call.span is None or callee is None:
                 continue
-            outcome = await self._nested_again(call, call.span, callee)
+            if call.span.result.status == "cancelled":
+                self.certifier.enter_all(call.span, "reused", "cancelled")
+                continue
+            outcome = await self._nested_again(call, call.span, *callee)
             changed = changed or not outcome.same(call.span.result)
         return None if changed else stands
 
     def _reuse(self, address: str, span: Span, reason: str) -> Result:
-        self.certifier.enter_all(span, "reused", reason)
+        if address == span.address:
+            self.certifier.enter_all(span, "reused", reason)
+        if address in self.certifier.moved or address != span.address:
+            self.certifier.enter(address, "moved", "step", reason)
         self.results[address] = span.result
         return span.result
 
@@ -189,45 +200,67 @@ class Evaluator:
 
     # nested steps
 
-    async def _nested_again(self, call: Call, span: Span, callee: StepInfo) -> Result:
+    async def _nested_again(self, call: Call, span: Span, callee: StepInfo, sync: bool) -> Result:  # noqa: FBT001 - as held
         """Evaluate a nested step on its recorded request."""
         if call.address in self.request.overrides:
             return self.override(call.address, span, self.request.overrides.get(call.address), callee.codec.encode)
         swap = self.request.swaps.get(call.address)
         inputs = functools.partial(arguments, call.request, callee, describe(swap) if swap is not None else callee)
-        return await self.evaluate(
-            Evaluation(call.address, callee, callee.codec, span, span, inputs, same=True, sync=not callee.is_async)
-        )
+        return await self.evaluate(Evaluation(call.address, callee, callee.codec, span, span, inputs, same=True, sync=sync))
 
     async def _probe(self, span: Span) -> bool:
         """Whether a swapped nested step gives another outcome on one of its recorded calls, tried in recorded order."""
         chosen = self.request
+        if self._is_glue_swapped(span.address):
+            return True
         for call in sorted(span.nested, key=lambda call: call.intent.start):
             nested = call.span
             if nested is None:
                 continue
             if call.address in chosen.swaps or call.address in chosen.overrides:
-                callee = self.callees.get(call.address) or describe(chosen.swaps.get(call.address) or _absent)
-                outcome = await self._nested_again(call, nested, callee)
+                outcome = await self._nested_again(call, nested, *self._callee(call.address))
                 if not outcome.same(nested.result):
                     return True
             elif call.address in chosen.live or (chosen.below(call.address) and await self._probe(nested)):
                 return True
         return False
 
-    async def nested(self, asked: Asked, counterpart: Call | None, call: Bound) -> Result:
+    def _callee(self, address: str) -> tuple[StepInfo, bool]:
+        """What is asked for at the address of a nested step that is swapped, and whether by a sync step."""
+        part = self._parts.get(static(address))
+        if part is not None:
+            return part.step, False
+        swap = describe(self.request.swaps.get(address) or _absent)
+        return self.callees.get(address) or (swap, not swap.is_async)
+
+    def _is_glue_swapped(self, address: str) -> bool:
+        """Whether glue of a control node is another one: it has no recorded calls to probe it on."""
+        here = static(address)
+        glue = {one for one, part in self._parts.items() if part.kind == "derive" and parent_address(one) == here}
+        return any(static(key) in glue for key in (*self.request.swaps.keys(), *self.request.overrides.keys()))
+
+    def glue(self, address: str, call: Bound) -> Any:
+        """The value of glue inside a span."""
+        if address in self.request.overrides:
+            self.certifier.enter(address, "swapped", "derive", "overridden")
+            return self.request.overrides.get(address)
+        swap = self.request.swaps.get(address)
+        if swap is not None:
+            self.certifier.enter(address, "swapped", "derive")
+            call = attrs.evolve(call, info=describe(swap))
+        return run_glue(address, call)
+
+    async def nested(self, asked: Asked, counterpart: Call | None, call: Bound, *, sync: bool) -> Result:
         """A nested step that a re-run span asked for."""
         address, info = asked.address, call.info
         span = None if asked.recorded is None else asked.recorded.span
         if address in self.request.overrides:
             return self.override(address, span, self.request.overrides.get(address), info.codec.encode)
-        if span is not None and address in self.certifier.moved:
-            self.certifier.enter(address, "moved", "step")
         near = span if span is not None else None if counterpart is None else counterpart.span
         return await self.evaluate(
             Evaluation(
                 address, info, info.codec, span, near, lambda: (call.args, call.kwargs), same=span is not None,
-                sync=not info.is_async,
+                sync=sync,
             )
         )  # fmt: skip
 

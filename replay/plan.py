@@ -8,7 +8,9 @@ import attrs
 
 from replay.selection import Request
 from runtime.agent import Agent
-from runtime.recording import Call, Recording, Span
+from runtime.parts import parts_of
+from runtime.recording import Call, Recording, Span, static
+from runtime.scope import parent_address
 
 
 @attrs.frozen
@@ -67,7 +69,9 @@ class _Planner:
     def __init__(self, recording: Recording, agent: Agent[Any, Any], request: Request) -> None:
         self._recording, self._agent, self._request = recording, agent, request
         self._steps: list[Step] = []
+        self._parts = parts_of(agent)
         self._live = 0
+        self._listed: set[str] = set()
 
     def make(self) -> Plan:
         touched: dict[int, str] = {}
@@ -106,8 +110,25 @@ class _Planner:
             return f"code: recorded {span.fingerprint.hex()[:4]}, now {now.hex()[:4]}"
         return "was cancelled" if span.result.status == "cancelled" else ""
 
+    def _unseen(self, address: str, span: Span | None) -> None:
+        """What a control node that runs again may reach though the recording did not: another arm, a further iteration."""
+        recorded = set() if span is None else {static(call.address) for call in span.calls}
+        here = static(address)
+        below = [one for one in self._parts if parent_address(one) == here]
+        for name in below:
+            part = self._parts[name]
+            if part.kind == "derive" or (name in recorded and not part.repeats) or name in self._listed:
+                continue
+            self._listed.add(name)
+            self._steps.append(
+                Step(name, "maybe", "step", "where the recording has no such iteration" if part.repeats else "if it is reached")
+            )
+            self._unseen(name, None)
+
     def _step(self, address: str, mode: str, reason: str, span: Span | None) -> None:
         self._steps.append(Step(address, mode, "step", reason))
+        if mode != "reuse" and (mode != "verify" or reason):
+            self._unseen(address, span)
         for call in () if span is None else span.calls:
             if call.span is not None:
                 nested = self._why(call.address, call.span, None)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import attrs
+
 from replay import difference
 from replay.answers import Answers
 from replay.arguments import Arguments
@@ -13,6 +15,8 @@ from replay.selection import Request
 from replay.unknown import UnknownInput, opaque, take
 from runtime import failure, lanes
 from runtime.agent import Agent, NodeSpec
+from runtime.declaration import Bound, describe
+from runtime.parts import parts_of
 from runtime.recording import Recording, Result, Span, result_of
 from runtime.unrecorded import run_glue
 
@@ -39,7 +43,7 @@ class Replayer(Evaluator):
         grace: float = 1.0,
         answers: Callable[..., Answers] = Answers,
     ) -> None:
-        super().__init__(recording, request, redact=redact, grace=grace, answers=answers)
+        super().__init__(recording, request, redact=redact, grace=grace, answers=answers, parts=parts_of(agent))
         self.agent = agent
         self._input = result_of(self.mac, failure.OK, recording.input, None)
 
@@ -124,6 +128,9 @@ class Replayer(Evaluator):
         return None
 
     def _derive(self, spec: NodeSpec, span: Span | None, given: list[Any], *, same: bool) -> Result:
+        swap = self.request.swaps.get(spec.name)
+        if swap is not None:
+            spec = attrs.evolve(spec, step=describe(swap))
         stands = span is not None and same and span.fingerprint == spec.step.fingerprint.digest
         try:
             result = self._compute(spec, tuple([take(decode, result.data) for result, decode in given]))
@@ -134,6 +141,9 @@ class Replayer(Evaluator):
             result = span.result
         elif lost:
             self.certifier.enter(spec.name, "unreplayable", "derive", lost)
+        elif swap is not None:
+            equal = span is not None and result.same(span.result)
+            self.certifier.enter(spec.name, "cut off" if equal else "swapped", "derive", "swapped" if equal else "")
         elif span is not None and same and not result.same(span.result):
             if stands:
                 self.certifier.enter(spec.name, "diverged", "derive", difference.first(span.result.value, result.value))
@@ -144,7 +154,7 @@ class Replayer(Evaluator):
 
     def _compute(self, spec: NodeSpec, args: tuple[Any, ...]) -> Result:
         try:
-            value = run_glue(spec, args)
+            value = run_glue(spec.name, Bound(spec.step, args, {}))
         except Exception as error:
             return self.result(failure.status_of(error), None, error)
         return self.result(failure.OK, self.encode(value, spec.codec.encode), None)

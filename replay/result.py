@@ -20,8 +20,10 @@ from replay.selection import Request, as_list, as_selection, known_addresses
 from replay.unknown import opaque
 from runtime import effects, failure
 from runtime.agent import Agent
-from runtime.errors import ReplayBlocked
-from runtime.recording import Recording, Result
+from runtime.declaration import describe
+from runtime.errors import BuildError, ReplayBlocked
+from runtime.parts import parts_of
+from runtime.recording import Recording, Result, static
 from storage import codec
 
 
@@ -147,16 +149,28 @@ def request_of(
 
     Raises:
         UnknownAddress: a key names no span.
+        BuildError: what stands in for glue is async.
         ValueError: `code` is neither current nor recorded.
     """
     if code not in {"current", "recorded"}:
         raise ValueError(f"code is 'current' or 'recorded', not {code!r}")
-    known = known_addresses(recording, [spec.name for spec in agent.nodes])
+    parts = parts_of(agent)
+    names = [*[spec.name for spec in agent.nodes], *parts]
+    known = known_addresses(recording, names)
     named = as_list(live)
     needed = "needed" in named
-    chosen = as_selection(dict.fromkeys([key for key in named if key != "needed"], True), "live", known)
+    recorded = set(map(static, recording.addresses()))
+    fresh = [name for name in names if name not in recorded]
+    chosen = as_selection(dict.fromkeys([key for key in named if key != "needed"], True), "live", known, fresh)
+    chosen.widen(parts)
+    swaps = as_selection(swap, "swap", known)
+    glue = {name for name, part in parts.items() if part.kind == "derive"}
+    glue |= {spec.name for spec in agent.nodes if spec.kind == "derive"}
+    for key, stand_in in swaps.items():
+        if static(key) in glue and describe(stand_in).is_async:
+            raise BuildError(f"swap: {key} is glue, which is computed at once; what is to stand in for it is async")
     return Request(
-        as_selection(swap, "swap", known), as_selection(override, "override", known), chosen, needed, budget_usd,
+        swaps, as_selection(override, "override", known), chosen, needed, budget_usd,
         code == "recorded",
     )  # fmt: skip
 

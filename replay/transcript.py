@@ -106,7 +106,7 @@ class _Writer:
         shown = result or Result("blocked", None, b"")
         fingerprint = executed.fingerprint if executed is not None else b"" if recorded is None else recorded.fingerprint
         start, took, wall, attributes, draws, log = _facts(recorded if stands else None, executed)
-        attempts = recorded.record.attempts if stands and recorded is not None else None
+        attempts = recorded.record.attempts if stands and recorded is not None else _attempts(executed)
         self._log.append(
             self._sink,
             int(Kind.SPAN),
@@ -154,6 +154,12 @@ class _Writer:
             Kind.OUTCOME,
             (intent, completion, 0, status, self._of(result), result.error, attributes or None, None),
         )
+
+
+def _attempts(executed: Executed | None) -> list[tuple[int, int, int, Any]] | None:
+    tries = None if executed is None else executed.frame.attempts
+    # When they began is of no use: nothing was waited for between them.
+    return [(0, took, status, error) for _, took, status, error in tries] if tries is not None and len(tries) > 1 else None
 
 
 def _facts(recorded: Span | None, executed: Executed | None) -> tuple[int, int, int, Any, Any, Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import inspect
-from typing import Any, Generic, TypeVar, cast
+from typing import Any, Final, Generic, TypeVar, cast
 
 import attrs
 import msgspec
@@ -12,11 +12,15 @@ import msgspec
 from runtime.declaration import PLAIN, StepInfo, snake
 from runtime.errors import BuildError
 from runtime.fingerprint import Fingerprint
+from runtime.parts import Part
 from storage import codec
 from storage.codec import Codec, show_type
 
 A = TypeVar("A")
 R_co = TypeVar("R_co", covariant=True)
+
+_SHAPES: Final = {"step": ("[", "]"), "derive": ("([", "])"), "branch": ("{{", "}}")}
+"""Of a node in a flowchart; what holds others is a subroutine."""
 
 
 @attrs.frozen(eq=False)
@@ -26,7 +30,7 @@ class NodeSpec:
     index: int
     name: str
     kind: str
-    """step or derive."""
+    """step, derive, branch, map, loop or subgraph."""
     step: StepInfo
     inputs: tuple[int, ...]
     """Indexes of the nodes it reads, -1 for the run's input."""
@@ -87,6 +91,7 @@ class Agent(Generic[A, R_co]):
         made = StepInfo(
             self, self.__call__, snake(self.name.rpartition(".")[2]), (parameter,), {"value": self.input_type},
             self.result_type, is_async=True, policy=PLAIN,
+            parts=tuple([Part(spec.name, spec.kind, spec.step) for spec in self.nodes]),
         )  # fmt: skip
         inside = [spec.step.fingerprint for spec in self.nodes]
         notes = dict.fromkeys(note for one in inside for note in one.notes)
@@ -108,7 +113,7 @@ class Agent(Generic[A, R_co]):
         """The graph as a Mermaid flowchart."""
         lines = ["flowchart TD", f'    input(["{_label(show_type(self.input_type))}"])']
         for spec in self.nodes:
-            shape = ("[", "]") if spec.kind == "step" else ("([", "])")
+            shape = _SHAPES.get(spec.kind, ("[[", "]]"))
             lines.append(f'    n{spec.index}{shape[0]}"{_label(spec.name)}"{shape[1]}')
         for spec in self.nodes:
             for place in spec.inputs:
@@ -127,7 +132,7 @@ def _label(text: str) -> str:
 
 def _flags(spec: NodeSpec) -> list[str]:
     policy = spec.step.policy
-    found = [] if spec.kind == "step" else ["derive"]
+    found = [] if spec.kind == "step" else [spec.kind]
     if policy.retry is not None:
         found.append(f"retry={policy.retry.attempts}")
     if policy.timeout is not None:

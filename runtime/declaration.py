@@ -11,7 +11,7 @@ import inspect
 import re
 import typing
 from collections.abc import Callable
-from typing import Any, Final, ParamSpec, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Final, ParamSpec, TypeVar, overload
 
 import attrs
 
@@ -22,6 +22,9 @@ from runtime.fingerprint.source import remember_source
 from runtime.identity import IdentityCache
 from runtime.scope import SCOPE
 from storage.codec import Codec, Encode, encode, encode_with_sets, may_hold_sets
+
+if TYPE_CHECKING:
+    from runtime.parts import Part
 
 F = TypeVar("F", bound=Callable[..., Any])
 P = ParamSpec("P")
@@ -168,6 +171,8 @@ class StepInfo:
     policy: Policy
     plain_names: tuple[str, ...] | None = attrs.field(init=False)
     """See `plain_names`."""
+    parts: tuple[Part, ...] = ()
+    """Of a control node or an agent: what it runs."""
     _fingerprint: Fingerprint | None = None
     _codec: Codec | None = None
     _inputs: dict[str, Codec] | None = None
@@ -222,7 +227,9 @@ class Bound:
     args: tuple[Any, ...]
     kwargs: dict[str, Any]
     alias: str | None = None
-    """The node's name inside an agent that runs as a step."""
+    """The node's name inside an agent that runs as a step, or the part's inside a control node."""
+    item: int | None = None
+    """Which iteration of a loop or item of a map it is."""
 
     @property
     def name(self) -> str:
@@ -335,13 +342,7 @@ def _describe_plain(target: Any) -> StepInfo:
         name = "derived"
     if not inspect.ismethod(target) and inspect.isfunction(fn) and _first_parameter(fn) == "self":
         raise BuildError(f"{fn.__qualname__} is a method; give it bound to an instance")
-    return _info(
-        target,
-        target,
-        fn,
-        snake(name) if inspect.isclass(fn) else name,
-        PLAIN,
-    )
+    return _info(target, target, fn, snake(name) if inspect.isclass(fn) else name, PLAIN)
 
 
 def _describe_partial(target: functools.partial[Any]) -> StepInfo:

@@ -22,6 +22,8 @@ MARK: Final = "__kitchenlog_effect__"
 SIDE_EFFECT: Final = 1
 IDEMPOTENT: Final = 2
 STREAM: Final = 4
+ITEM: Final = 8
+"""Of a nested step: an iteration of a loop or an item of a map."""
 
 # While a replay is active, an effect outside every span is one whose thread nobody saw: it must not go live.
 _replays: list[str] = []

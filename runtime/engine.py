@@ -14,7 +14,7 @@ import tenacity
 
 from runtime import failure
 from runtime.declaration import Bound, StepInfo
-from runtime.errors import RuntimeMisuse
+from runtime.errors import Refused, RuntimeMisuse
 from runtime.scope import SCOPE, Frame, Scope
 from runtime.streams import close_all
 from storage.records import Error
@@ -56,7 +56,8 @@ async def walk(agent: Agent[Any, Any], value: Any, run_node: RunNode) -> list[An
             raise
         except BaseException as error:
             failures.append(error)
-            group.cancel_scope.cancel()
+            if not isinstance(error, Refused):  # what a replay cannot answer stops only what needs it
+                group.cancel_scope.cancel()
             return
         for user in users[spec.index]:
             waits[user] -= 1
@@ -68,7 +69,7 @@ async def walk(agent: Agent[Any, Any], value: Any, run_node: RunNode) -> list[An
             if waits[spec.index] == 0:
                 group.start_soon(run_from, spec)
     if failures:
-        raise failures[0]
+        raise next((error for error in failures if isinstance(error, Refused)), failures[0])
     return values
 
 
@@ -83,10 +84,10 @@ async def run_inline(agent: Agent[Any, Any], value: Any) -> Any:
         raise RuntimeMisuse(f"agent {agent.name} is run by runtime.run(agent, value) or runtime.arun(agent, value)")
 
     async def run_node(spec: NodeSpec, args: tuple[Any, ...]) -> Any:
-        if spec.kind == "derive":
-            return spec.step.run(*args)
-        here = SCOPE.get() or scope
-        return await here.frame.oracle.step(here, Bound(spec.step, args, {}, alias=spec.name))
+        call = Bound(spec.step, args, {}, alias=spec.name)
+        oracle = scope.frame.oracle
+        # Asked for by the caller's own task, whichever task runs it: which one that is depends on what was ready first.
+        return oracle.glue(scope, call) if spec.kind == "derive" else await oracle.step(scope, call)
 
     values = await walk(agent, value, run_node)
     return value if agent.output < 0 else values[agent.output]

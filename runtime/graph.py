@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any, Final, Generic, ParamSpec, TypeVar, overload
 
 from runtime.agent import Agent, NodeSpec
+from runtime.control_nodes import ControlNodes
 from runtime.declaration import StepInfo, describe
 from runtime.edge import Giver, check_edge, check_edges
 from runtime.errors import BuildError
@@ -32,7 +33,7 @@ MAX_EDGES: Final = 8
 Aw = Awaitable
 
 
-class Graph(Generic[I]):
+class Graph(ControlNodes, Generic[I]):
     """A graph that is being declared.
 
     Args:
@@ -327,21 +328,25 @@ class Graph(Generic[I]):
 
     def _add(self, info: StepInfo, nodes: tuple[Node[Any], ...], name: str | None, kind: str) -> Node[Any]:
         chosen = name if name is not None else info.name
-        if not _NAME.match(chosen):
-            raise BuildError(f"{chosen!r} is no name of a step: letters, digits and _")
-        if any(spec.name == chosen for spec in self._nodes):
-            if kind == "derive" and name is None:
-                chosen = next(
-                    f"{chosen}_{n}" for n in range(2, 10_000) if not any(spec.name == f"{chosen}_{n}" for spec in self._nodes)
-                )
-            else:
-                raise BuildError(f"graph {self.name} has a step {chosen} already: give this one a name of its own, name=...")
-        if len(nodes) > MAX_EDGES:
-            raise BuildError(f"step {chosen} has {len(nodes)} inputs; {MAX_EDGES} are the most: group some with derive")
+        if kind == "derive" and name is None and self._has(chosen):
+            chosen = next(f"{chosen}_{n}" for n in range(2, 10_000) if not self._has(f"{chosen}_{n}"))
         for node in nodes:
             self._check_own(node, chosen)
-        check_edges(chosen, info, [self._giver(node) for node in nodes])
-        return self._append(info, nodes, chosen, kind)
+        if len(nodes) <= MAX_EDGES:
+            check_edges(chosen, info, [self._giver(node) for node in nodes])
+        return self._place(info, nodes, chosen, kind)
+
+    def _has(self, name: str) -> bool:
+        return any(spec.name == name for spec in self._nodes)
+
+    def _place(self, info: StepInfo, nodes: tuple[Node[Any], ...], name: str, kind: str) -> Node[Any]:
+        if not _NAME.match(name):
+            raise BuildError(f"{name!r} is no name of a step: letters, digits and _")
+        if self._has(name):
+            raise BuildError(f"graph {self.name} has a step {name} already: give this one a name of its own, name=...")
+        if len(nodes) > MAX_EDGES:
+            raise BuildError(f"step {name} has {len(nodes)} inputs; {MAX_EDGES} are the most: group some with derive")
+        return self._append(info, nodes, name, kind)
 
     def _append(self, info: StepInfo, nodes: tuple[Node[Any], ...], name: str, kind: str) -> Node[Any]:
         try:

@@ -7,7 +7,7 @@ from collections import defaultdict
 from typing import Any
 
 from runtime import failure
-from runtime.effects import STREAM
+from runtime.effects import ITEM, STREAM
 from runtime.recording import EFFECT, NESTED, Call, Recording, Result, Span, result_of, stream_result
 from runtime.scope import call_address
 from storage import codec
@@ -36,7 +36,7 @@ class _Loader:
         self._store, self._stored, self._manifest = store, stored, manifest
         self._mac = store.mac
         self._intents: dict[int, list[tuple[int, Intent]]] = defaultdict(list)
-        for number, intent in sorted(stored.intents.items(), key=lambda item: (item[1].start, item[0])):
+        for number, intent in sorted(stored.intents.items(), key=_order):
             self._intents[intent.parent].append((number, intent))
         self._by_intent = {span.intent: (number, span) for number, span in stored.spans.items() if span.intent}
         self._spans: dict[str, Span] = {}
@@ -70,7 +70,9 @@ class _Loader:
         self._spans[address] = span
         retried = bool(record.attempts)
         for intent_id, intent in self._intents[number]:
-            where = call_address(address, intent.attempt if retried else None, intent.name, intent.lane, intent.nth)
+            attempt = intent.attempt if retried else None
+            item = bool(intent.flags & ITEM)
+            where = call_address(address, attempt, intent.name, intent.lane, intent.nth, item=item)
             span.calls.append(self._call(where, intent_id, intent))
         return span
 
@@ -113,6 +115,12 @@ class _Loader:
                 result.digest = self._stored.digest(ref)
                 result.gone = True
             return result
+
+
+def _order(held: tuple[int, Intent]) -> tuple[int, int]:
+    """Calls in the order they were asked for; items, which run at once, in that of the list."""
+    number, intent = held
+    return intent.nth if intent.flags & ITEM else intent.start, number
 
 
 def _stand_in(missing: StorageError) -> bytes:

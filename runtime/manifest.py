@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 
 from runtime.agent import Agent
+from runtime.parts import parts_of
 from storage import codec
 
 
@@ -22,4 +23,5 @@ def describe_agent(agent: Agent[Any, Any]) -> bytes:
     schemas: dict[str, Any] = {}
     for declared in (agent.input_type, *(spec.codec.declared for spec in agent.nodes)):
         schemas.setdefault(codec.show_type(declared), codec.schema(declared))
-    return msgspec.msgpack.encode([agent.name, agent.fingerprint, nodes, {}, schemas, agent.output])
+    nested = {address: part.step.fingerprint.digest for address, part in parts_of(agent).items()}
+    return msgspec.msgpack.encode([agent.name, agent.fingerprint, nodes, nested, schemas, agent.output])

@@ -5,7 +5,7 @@ The engine asks an oracle and does not know whether it runs and records, or answ
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
@@ -23,6 +23,14 @@ class Oracle(Protocol):
 
     def step_sync(self, scope: Scope, call: Bound, /) -> Any:
         """As `step`, for a sync one."""
+        ...
+
+    def announce(self, scope: Scope, calls: Sequence[Bound], /) -> None:
+        """These nested steps are going to be asked for, at once and in any order."""
+        ...
+
+    def glue(self, scope: Scope, call: Bound, /) -> Any:
+        """The value of glue inside a span: a condition, or a derived node of an agent that runs as a step."""
         ...
 
     async def effect(self, scope: Scope, call: EffectCall, /) -> Any:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from concurrent.futures import Future
 from typing import Any
 
@@ -16,7 +16,7 @@ from runtime.agent import NodeSpec
 from runtime.attributes import clean_attributes, clean_log
 from runtime.check_mode import Inputs, is_lossless
 from runtime.declaration import Bound, StepInfo
-from runtime.effects import Effect, EffectCall
+from runtime.effects import ITEM, Effect, EffectCall
 from runtime.engine import run_step, run_step_sync
 from runtime.scope import SCOPE, EffectScope, Frame, Scope, call_address
 from runtime.streams import Ended, LiveStream, pack, unpack
@@ -78,7 +78,7 @@ class Recorder:
         frame = Frame(self, self._next(), spec.name, self._seed, time.time_ns())
         start = self.now()
         try:
-            value = run_glue(spec, args)
+            value = run_glue(spec.name, Bound(spec.step, args, {}))
         except Exception as error:
             self._write_span(frame, spec.step, spec.index, 0, start, failure.status_of(error), None, error, 0)
             raise
@@ -164,21 +164,28 @@ class Recorder:
         self._write_span(child, info, NODE_NESTED, intent, start, 0, data, None, frame.complete())
         return value
 
+    def announce(self, scope: Scope, calls: Sequence[Bound]) -> None:
+        return
+
+    def glue(self, scope: Scope, call: Bound) -> Any:
+        return run_glue(f"{scope.frame.address}/{call.name}", call)
+
     def _begin_step(self, scope: Scope, call: Bound) -> tuple[Frame, int]:
         frame, info = scope.frame, call.info
         request = info.encode_request(self._redact(call.arguments()))
         name = call.name
-        nth = frame.nth(scope.lane, name)
+        item = call.item is not None
+        nth = frame.nth(scope.lane, name) if call.item is None else call.item + 1
         intent = self._next()
         self._append(
             _INTENT,
             intent,
             (
                 frame.record, 1, name, frame.attempt, scope.lane, frame.start(), nth,
-                time.perf_counter_ns() - self._t0, request, 0, info.fingerprint.digest,
+                time.perf_counter_ns() - self._t0, request, ITEM if item else 0, info.fingerprint.digest,
             ),
         )  # fmt: skip
-        address = call_address(frame.address, frame.attempt if frame.attempt > 1 else None, name, scope.lane, nth)
+        address = call_address(frame.address, frame.attempt if frame.attempt > 1 else None, name, scope.lane, nth, item=item)
         return Frame(self, self._next(), address, self._seed, time.time_ns()), intent
 
     async def effect(self, scope: Scope, call: EffectCall) -> Any:

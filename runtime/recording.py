@@ -126,7 +126,7 @@ class Span:
     node: int
     """Its place in the graph, -1 for a nested step."""
     kind: str
-    """step or derive."""
+    """step, derive, branch, map, loop or subgraph."""
     record: SpanRecord
     result: Result
     calls: list[Call] = attrs.field(factory=list)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import random
+import re
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
     import anyio
@@ -135,7 +136,20 @@ class EffectScope(Scope):
 SCOPE: ContextVar[Scope | None] = ContextVar("kitchenlog_scope", default=None)
 
 
-def call_address(parent: str, attempt: int | None, name: str, lane: str, nth: int) -> str:
-    """The address of a call made inside a span; `attempt` is None where the span had one."""
+_PLACE: Final = re.compile(r"(?:!\d+|\[\d+\])\Z")
+
+
+def parent_address(address: str) -> str:
+    """The address of the span around one, empty for a node: of `answer[2]/generate` it is `answer`, of `ask!2/chat` `ask`."""
+    return _PLACE.sub("", address.rpartition("/")[0])
+
+
+def call_address(parent: str, attempt: int | None, name: str, lane: str, nth: int, *, item: bool = False) -> str:
+    """The address of a call made inside a span; `attempt` is None where the span had one.
+
+    Where it is an iteration or item of a control node, `nth` counts those, and the lane is not told.
+    """
+    if item:
+        return f"{parent}[{nth - 1}]/{name}"
     where = parent if attempt is None else f"{parent}!{attempt}"
     return f"{where}/{name}{f'~{lane}' if lane else ''}{f'#{nth}' if nth > 1 else ''}"

@@ -9,6 +9,7 @@ from runtime import vocabulary
 from runtime.failure import OK, STATUS
 from runtime.plain import plain
 from runtime.recorder import NODE_ROOT
+from runtime.scope import parent_address
 from storage import codec
 
 if TYPE_CHECKING:
@@ -77,7 +78,7 @@ def _steps(recording: Recording, root: str, *, full: bool) -> Iterator[dict[str,
             continue
         record = span.record
         ids[span.address] = record.span_id.hex()
-        parent = span.address.rpartition("/")[0].partition("!")[0]
+        parent = parent_address(span.address)
         row = vocabulary.SPANS.get(_kind(span))
         attributes = {**plain(record.attributes or {}), "kitchenlog.address": span.address}
         attributes.pop(vocabulary.STEP_KIND, None)

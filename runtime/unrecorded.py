@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
-from runtime.agent import NodeSpec
 from runtime.declaration import Bound
 from runtime.effects import EffectCall
 from runtime.errors import RuntimeMisuse
@@ -22,6 +21,12 @@ class _Raw:
 
     def step_sync(self, scope: Scope, call: Bound) -> Any:
         return call.info.run(*call.args, **call.kwargs)
+
+    def announce(self, scope: Scope, calls: Sequence[Bound]) -> None:
+        return
+
+    def glue(self, scope: Scope, call: Bound) -> Any:
+        return run_glue(scope.frame.address, call)
 
     async def effect(self, scope: Scope, call: EffectCall) -> Any:
         return await call.invoke()
@@ -46,6 +51,12 @@ class _Glue:
     def step_sync(self, scope: Scope, call: Bound) -> Any:
         raise RuntimeMisuse(f"glue {scope.frame.address} called step {call.name}: make it a step, glue has no span")
 
+    def announce(self, scope: Scope, calls: Sequence[Bound]) -> None:
+        return
+
+    def glue(self, scope: Scope, call: Bound) -> Any:
+        return self.step_sync(scope, call)
+
     async def effect(self, scope: Scope, call: EffectCall) -> Any:
         return self.effect_sync(scope, call)
 
@@ -69,15 +80,15 @@ def read_clock(kind: str) -> int:
     return time.time_ns() if kind == "time" else time.monotonic_ns()
 
 
-def run_glue(spec: NodeSpec, args: tuple[Any, ...]) -> Any:
-    """The value of a derived node.
+def run_glue(address: str, call: Bound) -> Any:
+    """The value of glue: of a derived node, or of a condition.
 
     Raises:
         RuntimeMisuse: it called a step or an effect.
     """
-    token = SCOPE.set(Scope(Frame(_GLUE, 0, spec.name, b"", 0)))
+    token = SCOPE.set(Scope(Frame(_GLUE, 0, address, b"", 0)))
     try:
-        return spec.step.run(*args)
+        return call.info.run(*call.args)
     finally:
         SCOPE.reset(token)
 

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 import runtime
 from replay.answers import Answers
+from replay.matching import Matching
 from replay.replayer import Replayer
 from replay.result import Replay, replay, request_of
 from runtime.recording import Call, Recording, Span, static
@@ -181,12 +182,16 @@ def test_minimal_replay_equals_full_reexecution(capsys: pytest.CaptureFixture[st
         assert coverage.seen[what] / total >= share, (what, coverage.seen)
 
 
-class CrossedAnswers(Answers):
+class CrossedMatching(Matching):
     """A planted bug: equal calls get each other's answers."""
 
-    def _match(self, key: Any, lane: str) -> Call | None:
-        free = [call for call in self._pool.get(key, ()) if call.record not in self.used]
+    def _same_lane(self, key: Any, lane: str) -> Call | None:
+        free = self._free(key)
         return free[-1] if free else None
+
+
+class CrossedAnswers(Answers):
+    match = CrossedMatching
 
 
 class Crossing(Replayer):
