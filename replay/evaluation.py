@@ -151,8 +151,6 @@ class Evaluator:
         """A span whose code and inputs stand: verified or reused. None where a nested step's new outcome makes it run again."""
         chosen = self.request
         if not chosen.verifies:
-            if chosen.live.below(work.address) and any(call.is_effect and call.address in chosen.live for call in span.calls):
-                return None
             if chosen.below(work.address) and await self._probe(span):
                 return None
             return self._reuse(work.address, span, "recorded code" if chosen.use_recorded_code else "")
@@ -209,9 +207,13 @@ class Evaluator:
         return await self.evaluate(Evaluation(call.address, callee, callee.codec, span, span, inputs, same=True, sync=sync))
 
     async def _probe(self, span: Span) -> bool:
-        """Whether a swapped nested step gives another outcome on one of its recorded calls, tried in recorded order."""
+        """Whether a span has to run again for what is below it.
+
+        It has where one of its effects goes live, or a swapped nested step gives another outcome on one of its recorded calls,
+        tried in recorded order.
+        """
         chosen = self.request
-        if self._is_glue_swapped(span.address):
+        if self._is_glue_swapped(span.address) or any(call.is_effect and call.address in chosen.live for call in span.calls):
             return True
         for call in sorted(span.nested, key=lambda call: call.intent.start):
             nested = call.span

@@ -53,6 +53,26 @@ async def judge(turn: Turn, answer: str) -> bool:
     return True
 
 
+async def score(doc: Doc, query: str) -> float:
+    return 0.0
+
+
+async def improve(answer: str, docs: Sequence[Doc]) -> str:
+    return answer
+
+
+def shorten(answer: str) -> str:
+    return answer[:9]
+
+
+async def words(answer: str) -> list[str]:
+    return answer.split()
+
+
+def is_long(answer: str) -> bool:
+    return len(answer) > 9
+
+
 async def keyword(query: str, *, k: int) -> str:
     return query
 
@@ -63,3 +83,5 @@ vector = graph.add(embed, query)
 hits = graph.add(Retrieve(), query, vector)
 answer = graph.add(generate, graph.input, hits)
 verdict = graph.add(judge, graph.input, answer)
+part = Graph("part", input=str)
+agent = part.build(part.add(words, part.input))
