@@ -219,11 +219,15 @@ class Evaluator:
             nested = call.span
             if nested is None:
                 continue
-            if call.address in chosen.swaps or call.address in chosen.overrides:
-                outcome = await self._nested_again(call, nested, *self._callee(call.address))
+            address = call.address
+            stands_in = address in chosen.swaps or address in chosen.overrides
+            touched = address in chosen.live or chosen.below(address)
+            # What a control node runs is known without running it; what another step asks for is not, unless it is swapped.
+            if stands_in or (touched and static(address) in self._parts):
+                outcome = await self._nested_again(call, nested, *self._callee(address))
                 if not outcome.same(nested.result):
                     return True
-            elif call.address in chosen.live or (chosen.below(call.address) and await self._probe(nested)):
+            elif address in chosen.live or (touched and await self._probe(nested)):
                 return True
         return False
 
