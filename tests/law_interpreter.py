@@ -86,7 +86,8 @@ class Interpreter:
 
     def _glue(self, node: Node, place: int, above: str) -> Any:
         address = f"{static(above)}/{glue_name(node.kind, place)}" if above else glue_name(node.kind, place)
-        return GLUE[node.kind](self.program.swaps.get(address, node.setting))
+        setting: Any = self.program.swaps.get(address, node.setting)
+        return GLUE[node.kind](setting)
 
     # spans
 
@@ -169,7 +170,7 @@ class Interpreter:
             replies.disturbed |= (outcome != _told(found.result)) if exact or swapped else ran
         return outcome
 
-    def _branch(self, label: str, node: Node, _: int, args: tuple[Any, ...], replies: Replies) -> int:
+    def _branch(self, label: str, node: Node, _: int, args: tuple[Any, ...], replies: Replies) -> Any:
         condition, value = args
         name = node.parts[0] if condition else node.parts[1]
         if replies.calls and replies.calls[0].intent.name != name:
@@ -196,7 +197,7 @@ class Interpreter:
             raise Miss
         return [_given(one) for one in ordered]
 
-    def _loop(self, label: str, node: Node, place: int, args: tuple[Any, ...], replies: Replies) -> int:
+    def _loop(self, label: str, node: Node, place: int, args: tuple[Any, ...], replies: Replies) -> Any:
         [state] = args
         [name] = node.parts
         above = label.rpartition("/")[0]

@@ -8,7 +8,7 @@ from tests.law import Body, M, Node, Op, Program
 
 _SMALL = st.integers(0, 2)
 _CAUGHT = st.sampled_from((True, True, False))
-_ASKS = st.tuples(st.just("ask"), st.just(0), _SMALL, st.integers(1, 2), _CAUGHT)
+_ASKS = st.tuples(st.just("ask"), st.just(0), _SMALL, _SMALL, _CAUGHT)
 _STREAMS = st.tuples(st.just("stream"), st.sampled_from((0, 0, 1, 2)), _SMALL, st.integers(0, 1), _CAUGHT)
 _FANS = st.tuples(st.just("fan"), st.integers(2, 3), _SMALL, st.integers(0, 1))
 _RACES = st.tuples(st.just("race"), st.integers(2, 3), _SMALL)

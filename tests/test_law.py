@@ -20,6 +20,7 @@ from replay.replayer import Replayer
 from replay.result import Replay, replay, request_of
 from runtime.recording import Call, Recording, Span, static
 from tests import law
+from tests.law_bugs import BUGS
 from tests.law_interpreter import Interpreter, Outcome
 from tests.law_programs import programs
 
@@ -304,3 +305,17 @@ def test_the_law_holds_for_many_programs(shard: int) -> None:
             check(case, Replayer, made)
 
         holds()
+
+
+@pytest.mark.timeout(400)
+@pytest.mark.parametrize("bug", BUGS)
+def test_a_planted_bug_is_found(bug: type[Replayer]) -> None:
+    with kitchens() as made:
+
+        @EXAMPLES
+        @given(CASES)
+        def holds(case: Case) -> None:
+            check(case, bug, made)
+
+        with pytest.raises((AssertionError, ExceptionGroup)):
+            holds()
