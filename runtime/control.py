@@ -98,7 +98,9 @@ async def _run_items(frame: Frame, calls: list[Bound], concurrency: int | None) 
                 group.start_soon(work)
     if failures:
         refused = [place for place, error in failures.items() if isinstance(error, Refused)]
-        raise failures[min(refused or failures)]
+        place = min(refused or failures)
+        failures[place].add_note(f"kitchenlog: raised by {frame.address}[{place}]; {len(failures)} of {len(calls)} items failed")
+        raise failures[place]
     return results
 
 

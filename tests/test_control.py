@@ -264,8 +264,9 @@ def test_all_items_run_though_one_fails_and_the_first_by_place_is_raised(kitchen
         with pytest.raises(ValueError, match="bb") as raised:
             kitchen.run(agent, "a bb ccc d")
         assert RAN["ask"] == 2
+        assert raised.value.__notes__[0] == "kitchenlog: raised by map_picky[1]; 2 of 4 items failed"
         RAN.clear()
-        trace = raised.value.__notes__[0].split()[-1]
+        trace = raised.value.__notes__[-1].split()[-1]
         replay = kitchen.replay(trace)
         assert replay.certificate.proved, replay.certificate.entries
         with pytest.raises(ValueError, match="bb"):
@@ -287,7 +288,7 @@ def test_a_sibling_that_was_cancelled_inside_a_subgraph_is_not_called_diverged(k
     agent = graph.build(graph.subgraph(both, graph.input))
     with pytest.raises(ValueError, match="x") as raised:
         kitchen.run(agent, "x")
-    trace = raised.value.__notes__[0].split()[-1]
+    trace = raised.value.__notes__[-1].split()[-1]
     recording = kitchen.open(trace)
     assert {address: span.result.status for address, span in recording.spans.items()} == {
         "both": "error", "both/fails": "error", "both/waits": "cancelled",

@@ -83,7 +83,7 @@ class Kitchens:
         try:
             trace = kitchen.run(law.build(program), program.value).trace_id
         except law.StepFailed as error:
-            trace = error.__notes__[0].rpartition(" ")[2]
+            trace = error.__notes__[-1].rpartition(" ")[2]
         return kitchen.open(trace)
 
     def close(self) -> None:
