@@ -222,7 +222,7 @@ def _leaf(name: str, retry: Retry | None = None) -> type:
 A0, A1, B0, B1 = _leaf("A0"), _leaf("A1"), _leaf("B0"), _leaf("B1")
 R0 = _leaf("R0", Retry(ATTEMPTS, wait=0))
 NESTED: Final = {"a0": A0, "a1": A1, "b0": B0, "b1": B1, "r0": R0}
-BELOW: Final = {"a0": (), "a1": (), "b0": ("a0", "a1"), "b1": ("a0", "a1"), "r0": ("a0", "a1")}
+BELOW: Final[dict[str, tuple[str, ...]]] = {"a0": (), "a1": (), "b0": ("a0", "a1"), "b1": ("a0", "a1"), "r0": ("a0", "a1")}
 """The nested steps of each body; those of a node's own body are `OF_NODE`."""
 OF_NODE: Final = ("b0", "b1", "r0", "a0", "a1")
 

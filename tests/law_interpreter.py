@@ -242,7 +242,7 @@ class Interpreter:
 
     # operations
 
-    def _body(self, label: str, body: Body, below: Sequence[str], args: tuple[int, ...], replies: Replies) -> int:
+    def _body(self, label: str, body: Body, below: tuple[str, ...], args: tuple[int, ...], replies: Replies) -> int:
         local = [start_of(args)]
         for op in body.ops:
             if op[0] == "ask":
