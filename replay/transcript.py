@@ -17,7 +17,7 @@ from replay.result import Replay
 from runtime import environment
 from runtime.agent import Agent
 from runtime.attributes import clean_attributes, clean_log
-from runtime.failure import STATUS
+from runtime.failure import CANCELLED, STATUS
 from runtime.manifest import describe_agent
 from runtime.recorder import NODE_NESTED, root_span
 from runtime.recording import Call, Result, Span
@@ -141,6 +141,10 @@ class _Writer:
             ),
         )  # fmt: skip
         if asked.result is None:
+            if (
+                asked.effect and asked.recorded is not None
+            ):  # it had an answer, and was cancelled before its turn: a race was lost
+                self._outcome(number, place, self._replayer.result(CANCELLED, None, None), {})
             return
         if asked.effect:
             self._outcome(number, place, asked.result, {} if asked.recorded is None else asked.recorded.attributes)

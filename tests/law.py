@@ -301,6 +301,11 @@ def glue_name(kind: str, place: int) -> str:
 # agents
 
 
+def is_chain(nodes: tuple[Node, ...]) -> bool:
+    """Whether no two nodes run at once."""
+    return all(not place or place - 1 in node.inputs for place, node in enumerate(nodes))
+
+
 def parts_of(bodies: dict[str, Body]) -> dict[str, Any]:
     """The steps that others call, and control nodes run."""
     made: dict[str, Any] = {}

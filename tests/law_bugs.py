@@ -110,4 +110,13 @@ class ReusingStaleCode(Replayer):
         return "" if why.startswith("code: ") else why
 
 
-BUGS = [Crossing, DroppingSiblings, CuttingTooEarly, CrossingItems, ShiftingIterations, KeepingTheArm, ReusingStaleCode]
+BUGS: dict[type[Replayer], tuple[str, ...] | None] = {
+    Crossing: None,
+    DroppingSiblings: None,
+    CuttingTooEarly: None,
+    CrossingItems: ("map",),
+    ShiftingIterations: ("loop", "step"),
+    KeepingTheArm: ("branch", "step"),
+    ReusingStaleCode: None,
+}
+"""Each with the kinds of nodes that it concerns, or any."""

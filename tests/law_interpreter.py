@@ -27,6 +27,7 @@ from tests.law import (
     StepFailed,
     end_of,
     glue_name,
+    is_chain,
     live_stream,
     request_of,
     start_of,
@@ -40,6 +41,10 @@ Outcome = tuple[str, Any]
 
 class Miss(BaseException):
     """The full side reached a call that the recording does not answer."""
+
+
+class Ambiguous(Exception):
+    """Of nodes that run at once one failed: which of the others it cancels is the scheduler's."""
 
 
 class Interpreter:
@@ -222,6 +227,7 @@ class Interpreter:
     def _inner(self, label: str, value: int, replies: Replies) -> int:
         """The inner agent: its nodes are nested steps, its glue has no span."""
         values: dict[str, Any] = {}
+        missed: list[Outcome] = []
         here = static(label)
         if any(
             address.rpartition("/")[0] == here and isinstance(stand_in, int) for address, stand_in in self.program.swaps.items()
@@ -229,14 +235,24 @@ class Interpreter:
             replies.disturbed = True
         nodes = self.program.part
         for place, node in enumerate(nodes):
+            reads = [_value_name(nodes, source) for source in node.inputs if source >= 0]
+            if not values.keys() >= set(reads):
+                continue
             sources = [value if source < 0 else values[_value_name(nodes, source)] for source in node.inputs]
             args = self._args(node, place, label, sources)
             name = f"n{place}"
             given = dict(zip(_PARAMETERS[node.kind], args, strict=False))
             outcome = self._child(replies, replies.nested(name, given), f"{label}/{name}", name, given, place=("", 1), node=node)
-            values[name] = _given(outcome)
+            if outcome[0] != "ok":
+                missed.append(outcome)
+                continue
+            values[name] = outcome[1]
             if node.kind == "map":
                 values[f"s{place}"] = total(values[name])
+        for outcome in missed:
+            if outcome[0] == "error" and not is_chain(nodes):
+                raise Ambiguous
+            _given(outcome)
         found: int = values[_value_name(nodes, len(nodes) - 1)]
         return found
 

@@ -42,14 +42,13 @@ _ARMS = st.sampled_from((("a0", "b0"), ("b1", "a1"), ("r0", "b0"), ("a1", "r0"))
 
 
 @st.composite
-def _nodes(draw: st.DrawFn, most: int, *, inner: bool) -> tuple[Node, ...]:
+def _nodes(draw: st.DrawFn, most: int, kinds: tuple[str, ...], *, inner: bool) -> tuple[Node, ...]:
     parts = st.sampled_from(("a0", "a1", "b0", "r0", "r0") if inner else ("a0", "b0", "b1", "r0", "r0", "part", "part"))
-    kinds = ("step", "branch", "map", "loop") if inner else ("step", "step", "branch", "map", "loop", "sub")
+    chained = inner and draw(st.booleans())
     made: list[Node] = []
-    for place in range(draw(st.integers(1, most))):
+    for place in range(draw(st.integers(2 if inner and not chained else 1, most))):
         kind = draw(st.sampled_from(kinds))
-        # An inner agent is a chain: where its nodes run at once, which one a failure cancels is the scheduler's.
-        source = st.just(place - 1) if inner else st.integers(-1, place - 1)
+        source = st.just(place - 1) if chained else st.integers(-1, place - 1)
         setting = draw(st.integers(0, 5))
         if kind == "step":
             inputs = (draw(source), *draw(st.lists(st.integers(-1, place - 1), max_size=1)))
@@ -64,15 +63,15 @@ def _nodes(draw: st.DrawFn, most: int, *, inner: bool) -> tuple[Node, ...]:
 
 
 @st.composite
-def programs(draw: st.DrawFn) -> Program:
-    """Random programs, without swaps."""
+def programs(draw: st.DrawFn, kinds: tuple[str, ...] = ("step", "step", "branch", "map", "loop", "sub")) -> Program:
+    """Random programs of nodes of some kinds, without swaps."""
     bodies = {name: draw(_body(nested=False)) for name in ("a0", "a1")}
     bodies |= {name: draw(_body(nested=True)) for name in ("b0", "b1", "c0", "c1", "c2")}
     bodies["r0"] = draw(_flaky())
     return Program(
         bodies,
-        draw(_nodes(4, inner=False)),
-        draw(_nodes(2, inner=True)),
+        draw(_nodes(4, kinds, inner=False)),
+        draw(_nodes(3, ("step", "branch", "map", "loop"), inner=True)),
         draw(st.integers(0, M - 1)),
         draw(st.integers(0, 2**32)),
         {},
