@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import csv
+import datetime as dt
 import io
 import json
 import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import anyio
 import anyio.lowlevel
@@ -19,7 +21,9 @@ from click.testing import CliRunner
 import runtime
 from console.app import main
 from runtime.sql import terms
+from storage.merging import merge
 from storage.objects.folder import FolderObjectStore
+from storage.opening import open_store
 from storage.rows.beside import RowStore
 from storage.rows.loose import loose_traces
 from storage.rows.sql import BadQuery, answer
@@ -202,6 +206,51 @@ def test_columns_can_be_asked_for(store: Path) -> None:
     assert spans["cost_usd"] == "DOUBLE"
     assert traces["variant"] == "VARCHAR"
     assert not {"row", "part", "own", "said"} & {*spans, *traces}
+
+
+class Later(FolderObjectStore):
+    """A folder whose clock is ahead, so that its hours are over."""
+
+    days = 1
+
+    def now(self) -> dt.datetime:
+        return super().now() + dt.timedelta(days=self.days)
+
+
+def test_answers_are_the_same_before_and_after_packs_are_merged(tmp_path: Path) -> None:
+    folder = tmp_path / "store"
+    traces: list[str] = []
+    for place in range(4):
+        with runtime.Runtime(folder) as kitchen:  # each leaves a pack, the later ones with feedback on what came before
+            traces += [
+                kitchen.run(agent, f"{place} {turn}", attributes={"variant": "AB"[turn % 2]}).trace_id for turn in range(3)
+            ]
+            kitchen.feedback(traces[0], csat=place)
+            kitchen.feedback(traces[-1], good=True)
+    asked = (
+        "SELECT * FROM traces ORDER BY trace_id",
+        "SELECT * FROM spans ORDER BY trace_id, address",
+        "SELECT * FROM effects ORDER BY trace_id, address",
+    )
+
+    def answers() -> list[list[tuple[Any, ...]]]:
+        return [runtime.Runtime(folder).query(sql).rows for sql in asked]
+
+    before = answers()
+    assert not list((folder / "log").glob("*.log"))
+    assert (len(before[0]), len(before[1])) == (12, 24)
+    assert runtime.Runtime(folder).query("SELECT outcome_csat FROM traces WHERE outcome_csat IS NOT NULL").rows == [(3,)]
+    store = open_store(folder, create=False)
+    store.objects = later = Later(folder)
+
+    merged = merge(store).merged
+
+    assert merged
+    assert answers() == before
+    later.days = 2
+    assert merge(store).removed
+    assert answers() == before
+    assert len(list(folder.glob("hot/*/*.parquet"))) == len(list(folder.glob("hot/*/*.pack"))) == len(merged)
 
 
 def test_progress_is_told_while_rows_are_made(store: Path) -> None:
