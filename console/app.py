@@ -156,6 +156,8 @@ def query(state: State, sql: str, *, as_csv: bool, as_json: bool) -> None:
         click.echo(table.to_csv(found), nl=False)
     else:
         table.show(found)
+    if found.damage:
+        sys.exit(DIFFERS)
 
 
 @main.group()

@@ -21,7 +21,7 @@ from storage.rows.sql import Answer
 
 def told(found: Answer) -> None:
     """What went before the answer and what it lacks, on standard error."""
-    for text in found.damage:
+    for text in (*found.damage, *filter(None, [found.unstored])):
         click.echo(f"kitchenlog: {text}", err=True)
     if found.made:
         click.echo(f"made the rows of {found.made:,} of {found.packs:,} packs", err=True)

@@ -310,6 +310,18 @@ def test_the_command_names_what_it_cannot_do(store: Path) -> None:
     assert run(store, "query", "SELECT 1", "--json", "--csv")[0] == 2
 
 
+def test_the_command_says_what_an_answer_lacks(store: Path) -> None:
+    pack = next(store.glob("hot/*/*.pack"))
+    data = pack.read_bytes()
+    pack.write_bytes(data[:100] + bytes([data[100] ^ 1]) + data[101:])
+
+    code, out, told = run(store, "query", "SELECT status, count(*) AS n FROM traces GROUP BY status ORDER BY n", "--csv")
+
+    assert (code, out) == (1, "status,n\ndamaged,9\nok,27\n")
+    assert "is corrupt in its block 0" in told
+    assert run(store, "index", "rebuild")[0] == 1
+
+
 def test_the_command_rebuilds_rows(store: Path) -> None:
     assert run(store, "index", "rebuild")[:2] == (
         0, "rows of 3 packs: 0 were as they should be, 3 were missing, 0 differed, 0 were of no pack\n",

@@ -495,11 +495,11 @@ def copied(folder: Path) -> Recording:
 
 
 def opened(rows: RowStore) -> tuple[int, list[str], int]:
-    """(packs made, what is wrong, traces)."""
+    """(packs made, what is wrong or could not be stored, traces)."""
     with rows:
         found = rows.open(lambda _done, _all: None)
         counted = [len([row for row in parquet.read(path) if row["row"] == "trace"]) for path in found.files]
-        return found.made, list(found.damage), sum(counted)
+        return found.made, [*found.damage, *filter(None, [found.unstored])], sum(counted)
 
 
 def test_any_object_store_keeps_rows(store: Path) -> None:

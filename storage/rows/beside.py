@@ -39,7 +39,9 @@ class Opened(NamedTuple):
     made: int
     """How many packs had none."""
     damage: tuple[str, ...]
-    """What could not be read, and what could not be stored."""
+    """What could not be read."""
+    unstored: str
+    """Why rows that were made could not be stored; empty where they could."""
 
 
 class Rebuilt(NamedTuple):
@@ -84,6 +86,7 @@ class RowStore:
         self.scratch = self._scratch.name
         """A folder of this machine that goes when this is left."""
         self._damage: list[str] = []
+        self._unstored = ""
 
     def __enter__(self) -> Self:
         return self
@@ -101,7 +104,7 @@ class RowStore:
             StoreError: rows were made by a newer version.
         """
         for _ in range(_LOOKS):
-            self._damage = []
+            self._damage, self._unstored = [], ""
             with contextlib.suppress(ObjectNotFound, PackGone):
                 return self._open(progress)
         raise StoreError(f"packs of {self._objects!r} went away as often as they were looked for")
@@ -129,7 +132,7 @@ class RowStore:
             progress(len(missing), len(missing))
         replaced = {key for _, head in ready.values() for key in head.replaces}
         files = {path: head for pack, (path, head) in ready.items() if pack not in replaced}
-        return Opened(files, made, tuple(self._damage))
+        return Opened(files, made, tuple(self._damage), self._unstored)
 
     def apart(self, rows: Iterable[TraceRows]) -> tuple[str, Head]:
         """Rows that are beside no pack, as a file for the while."""
@@ -203,7 +206,7 @@ class RowStore:
                 if self._objects.put_new(key, encoded.data) and self._folder is not None:
                     return os.path.join(self._folder, key), encoded.head
             except StoreRefused as error:  # whoever may only read still gets an answer
-                self._damage.append(f"rows of {pack} could not be stored: {error}")
+                self._unstored = f"rows could not be stored, and are made for every query: {error}"
         return self._keep(key, encoded.data), encoded.head
 
     def _encode(self, pack: str) -> _Encoded | None:

@@ -38,11 +38,13 @@ class Answer(NamedTuple):
     packs: int
     """How many packs were asked."""
     made: int
-    """How many of them had no rows beside them, and have now."""
+    """How many of them had no rows beside them: they were made."""
     loose: int
     """Traces whose rows were made for this answer alone: of record files that are no packs yet, and of several packs."""
     damage: tuple[str, ...]
     """What the answer lacks, in words."""
+    unstored: str
+    """Why the rows that were made could not be stored beside their packs; empty where they could."""
 
 
 def answer(
@@ -99,7 +101,8 @@ def _once(
         asked.views()
         found = database.execute(sql)
         columns = tuple(str(column[0]) for column in found.description or ())
-        return Answer(columns, found.fetchall(), len(opened.files), opened.made, asked.loose, opened.damage)
+        fetched = found.fetchall()
+        return Answer(columns, fetched, len(opened.files), opened.made, asked.loose, opened.damage, opened.unstored)
     except duckdb.Error as error:
         if any(not os.path.exists(path) for path in opened.files):
             return None
