@@ -1,4 +1,4 @@
-"""The command: `kitchenlog run | list | show | replay | plan | check | seal | merge | diff | graph`.
+"""The command: `kitchenlog run | list | show | query | replay | plan | check | seal | merge | index | diff | graph`.
 
 Exit codes: 0 done and ok; 1 done, and something differs or is blocked; 2 it could not be done.
 """
@@ -13,7 +13,7 @@ from typing import Any
 import click
 
 import runtime
-from console import foreign, report
+from console import foreign, report, table
 from console.replay_options import ReplayOptions, replay_options
 from console.session import DIFFERS, State, clearly, emit, fail, json_option, load_agent
 from runtime.plain import plain
@@ -130,6 +130,59 @@ def show(state: State, trace: str, *, full: bool, as_json: bool) -> None:
         emit(recording.to_json(full=full))
     else:
         report.show(recording, full=full, options=state.options)
+
+
+@main.command()
+@click.argument("sql")
+@click.option("--csv", "as_csv", is_flag=True, help="Print comma-separated values.")
+@json_option
+@click.pass_obj
+@clearly
+def query(state: State, sql: str, *, as_csv: bool, as_json: bool) -> None:
+    r"""Answer SQL (one SELECT, as DuckDB has it) over the tables traces, spans and effects.
+
+    \b
+    Example: kitchenlog query "SELECT name, quantile_cont(duration_ms, 0.95) FROM spans WHERE kind = 'run' GROUP BY name"
+             kitchenlog query "DESCRIBE traces"
+    """
+    if as_csv and as_json:
+        fail("--csv and --json are two ways to print: choose one")
+    with report.progress("making rows", quiet=as_json or as_csv) as tick:
+        found = state.runtime.query(sql, progress=tick)
+    table.told(found)
+    if as_json:
+        emit(table.to_json(found))
+    elif as_csv:
+        click.echo(table.to_csv(found), nl=False)
+    else:
+        table.show(found)
+    if found.damage:
+        sys.exit(DIFFERS)
+
+
+@main.group()
+def index() -> None:
+    """The rows that `kitchenlog query` asks."""
+
+
+@index.command()
+@json_option
+@click.pass_obj
+@clearly
+def rebuild(state: State, *, as_json: bool) -> None:
+    r"""Make the rows of every pack anew, and say how many were as they should be.
+
+    \b
+    Example: kitchenlog index rebuild
+    """
+    with report.progress("making rows", quiet=as_json) as tick:
+        made = state.runtime.reindex(progress=tick)
+    if as_json:
+        emit(made._asdict())
+    else:
+        table.rebuilt(made)
+    if made.damage:
+        sys.exit(DIFFERS)
 
 
 @main.command()

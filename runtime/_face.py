@@ -24,6 +24,7 @@ from runtime.event_loop import run_until_done
 from runtime.listing import Listed, facts, summary
 from runtime.live_run import DURABLE, Durable, Run, run_live
 from runtime.recording import Recording
+from runtime.sql import Asked
 from runtime.where import parse
 from storage import codec
 from storage.check import Report, check
@@ -55,7 +56,7 @@ def _same(value: Any) -> Any:
     return value
 
 
-class Runtime:
+class Runtime(Asked):
     """Runs agents, records them, and replays what was recorded.
 
     Args:

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import Final, NamedTuple
 
+from storage.rows.columns import Declared
+
 
 class SpanName(NamedTuple):
     """What a kind of step is called."""
@@ -51,6 +53,46 @@ REQUIRED: Final[dict[str, tuple[str, ...]]] = {
     "judge": ("gen_ai.request.model", "judge.rubric_version", "judge.score", "judge.label", "judge.rationale"),
 }  # fmt: skip
 """What a span of each kind carries where its work was done: the span contract."""
+
+COLUMNS: Final[dict[str, Declared]] = {
+    "step.kind": Declared("step_kind", "id"),
+    "gen_ai.system": Declared("system", "id"),
+    "gen_ai.request.model": Declared("model", "id"),
+    "gen_ai.response.id": Declared("response_id", "id"),
+    "gen_ai.response.time_to_first_chunk": Declared("time_to_first_chunk", "number"),
+    "gen_ai.usage.input_tokens": Declared("input_tokens", "integer"),
+    "gen_ai.usage.output_tokens": Declared("output_tokens", "integer"),
+    "gen_ai.usage.cache_read.input_tokens": Declared("cache_read_tokens", "integer"),
+    "gen_ai.cost_usd": Declared("cost_usd", "number"),
+    "gen_ai.price.date": Declared("price_date", "id"),
+    "http.response.status_code": Declared("http_status", "integer"),
+    "vector.dim": Declared("vector_dim", "integer"),
+    "vectordb.system": Declared("vectordb_system", "id"),
+    "vectordb.index": Declared("vectordb_index", "id"),
+    "vectordb.version": Declared("vectordb_version", "id"),
+    "retrieval.k": Declared("retrieval_k", "integer"),
+    "retrieval.doc_ids": Declared("retrieval_doc_ids", "ids"),
+    "retrieval.scores": Declared("retrieval_scores", "numbers"),
+    "retrieval.versions": Declared("retrieval_versions", "ids"),
+    "retrieval.tenants": Declared("retrieval_tenants", "ids"),
+    "rerank.model": Declared("rerank_model", "id"),
+    "rerank.top1_id": Declared("rerank_top1_id", "id"),
+    "rerank.top1_score": Declared("rerank_top1_score", "number"),
+    "rerank.changed_top1": Declared("rerank_changed_top1", "flag"),
+    "generate.model_called": Declared("generate_model_called", "flag"),
+    "prompt.system_tokens": Declared("prompt_system_tokens", "integer"),
+    "prompt.retrieval_tokens": Declared("prompt_retrieval_tokens", "integer"),
+    "prompt.user_tokens": Declared("prompt_user_tokens", "integer"),
+    "prompt.tool_tokens": Declared("prompt_tool_tokens", "integer"),
+    "prompt.tokens_estimated": Declared("prompt_tokens_estimated", "flag"),
+    "citation.claims_extracted": Declared("citation_claims_extracted", "integer"),
+    "citation.claims_supported": Declared("citation_claims_supported", "integer"),
+    "citation.sources": Declared("citation_sources", "ids"),
+    "judge.rubric_version": Declared("judge_rubric_version", "id"),
+    "judge.score": Declared("judge_score", "number"),
+    "judge.label": Declared("judge_label", "id"),
+}
+"""Attributes of spans and effects that are columns of rows. Text is none: no preview, output, claim or rationale."""
 
 ATTRIBUTES: Final[dict[str, str]] = {
     "outcome.csat": "outcome.csat_response",
