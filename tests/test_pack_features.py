@@ -177,6 +177,30 @@ def test_a_value_is_shared_by_three_blocks_within_one_by_two_traces_and_of_a_sub
     assert sizes[3, 0] < 2000 < sizes[2, 0] < 4000 < sizes[2, PERSONAL] == sizes[3, PERSONAL]
 
 
+def test_what_the_shared_section_has_no_room_for_does_not_keep_smaller_ones_out() -> None:
+    rng = random.Random(8)
+    manifests = {KEY("value", content): content for content in (rng.randbytes(size) for size in (900, 900, 300, 300))}
+    used = [rng.randbytes(900), rng.randbytes(300)]
+    writer = PackWriter(STORE, WRITER, KEY, limits=Limits(parts=1, content=2000))
+    for digest, content in manifests.items():
+        writer.share(digest, content)
+    traces: dict[bytes, list[Frame]] = {}
+    for number in range(1, 5):
+        trace = trace_id(number)
+        traces[trace] = [value(trace, record, content) for record, content in enumerate((*manifests.values(), *used)) if record > 2]
+        writer.add(traces[trace])
+    pack = writer.build()
+    reader = PackReader.of_bytes(pack, mac=KEY)
+
+    assert check(pack, KEY, full=True) == []
+    assert all(reader.shared(digest) == content for digest, content in manifests.items())
+    assert all(told(reader.frames(trace)) == told(records) for trace, records in traces.items())
+    assert reader.footer.counts.large == 1, "the second manifest of 900 bytes"
+    assert reader.shared(KEY("value", used[0])) is None, "it stays in its blocks"
+    assert reader.shared(KEY("value", used[1])) == used[1], "which is behind it, and fits"
+    assert reader.footer.shared.size == 900 + 3 * 300 + 4 * (32 + 16)
+
+
 def test_a_large_value_of_a_subject_lies_once_for_each_trace_and_any_other_once() -> None:
     content = random.Random(2).randbytes(5000)
     traces = {trace_id(number): [value(trace_id(number), 1, content, PERSONAL * (number < 3))] for number in range(1, 6)}

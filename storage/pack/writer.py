@@ -141,15 +141,17 @@ class _Build:
         room = self._limits.content
         for digest in sorted(shared):
             body = digest + shared[digest]
-            room -= FRAME_HEADER_BYTES + len(body)
-            if room < 0:
+            size = FRAME_HEADER_BYTES + len(body)
+            if size > room:
                 self._large[digest, NO_TRACE] = shared[digest]
-            else:
-                kept[body] = None
+                continue
+            kept[body] = None
+            room -= size
         for body in used_by_many:
-            room -= FRAME_HEADER_BYTES + len(body)
-            if room >= 0 and body[:DIGEST_BYTES] not in shared:
+            size = FRAME_HEADER_BYTES + len(body)
+            if size <= room and body[:DIGEST_BYTES] not in shared:
                 kept[body] = None
+                room -= size
         return kept
 
     def _entry(self, part: PlannedPart, block: int, offset: int, length: int, places: int, *, shared: bool) -> Part:
