@@ -1,7 +1,7 @@
 """A store of a million small traces in packs of an hour each, made without running them, and how long opening one takes.
 
-The frames are those that a recorder would have written, and the packs are made by the pack writer: what is measured is reading. Each
-pack lies under the hour that is in the ids of its traces.
+The frames are those that a recorder would have written, and the packs are made by the pack writer: what is measured is reading.
+Each pack lies under the hour that is in the ids of its traces.
 """
 
 from __future__ import annotations
@@ -184,7 +184,8 @@ def report(folder: Path, made: Made) -> str:
     return (
         f"Measured {page.machine()}.\n"
         f"{made.traces:,} traces of six records in {made.packs} packs of an hour each, {made.bytes / 1e6:,.0f} MB, built in\n"
-        f"{made.seconds:,.0f} s by one process. Each of {_OPENINGS} traces is opened in a process of its own, its files in the page cache.\n\n"
+        f"{made.seconds:,.0f} s by one process. Each of {_OPENINGS} traces is opened in a process of its own, its files in the\n"
+        "page cache.\n\n"
         f"{page.table(heads, rows)}"
     )
 
@@ -197,7 +198,9 @@ def main(traces: int = TRACES, hours: int = HOURS) -> None:
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.million", description="Build a store of small traces and keep it.")
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.million", description="Build a store of small traces and keep it."
+    )
     parser.add_argument("folder", type=Path)
     parser.add_argument("--traces", type=int, default=TRACES)
     parser.add_argument("--hours", type=int, default=HOURS)

@@ -27,7 +27,9 @@ def test_a_store_of_many_traces_is_whole_and_each_pack_lies_under_the_hour_of_it
     assert one.output.startswith("where is order")
     assert one.duration_ms == pytest.approx(sum(span.duration_ms for span in one.spans.values()))
     assert again.trace_id == one.trace_id
-    hours = {dt.datetime.fromtimestamp(trace_seconds(bytes.fromhex(each.trace_id)), tz=dt.UTC).strftime("%Y%m%dT%H") for each in listed}
+    hours = {
+        dt.datetime.fromtimestamp(trace_seconds(bytes.fromhex(each.trace_id)), tz=dt.UTC).strftime("%Y%m%dT%H") for each in listed
+    }
     assert hours == {folder.name for folder in (tmp_path / "store" / "hot").iterdir()}
     assert max(hours) == dt.datetime.fromtimestamp(NEWEST, tz=dt.UTC).strftime("%Y%m%dT%H")
 

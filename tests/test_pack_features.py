@@ -97,7 +97,7 @@ def told(frames: Iterable[Frame]) -> list[tuple[int, int, int, bytes, bytes]]:
 
 
 def stored_bytes(frames: Iterable[Frame]) -> bytes:
-    return b"".join(map(block.frame_bytes, frames))
+    return b"".join(block.head_bytes(frame) + frame.body for frame in frames)
 
 
 def assert_holds_every(pack: bytes) -> None:

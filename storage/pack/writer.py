@@ -29,7 +29,7 @@ from storage.pack.layout import (
     pack_header,
     pack_trailer,
 )
-from storage.pack.plan import Limits, Placed, PlannedPart
+from storage.pack.plan import Limits, PlannedPart
 from storage.pack.summary import flags_of, summarize
 from storage.records import Kind
 
@@ -131,7 +131,7 @@ class _Build:
     def _parts(self, traces: dict[bytes, list[Frame]]) -> list[PlannedPart]:
         found: list[PlannedPart] = []
         for trace, frames in traces.items():
-            placed = [Placed(frame, plan.place(frame, self._mac, self._limits)) for frame in frames]
+            placed = [plan.place(frame, self._mac, self._limits) for frame in frames]
             found += plan.cut(trace, placed, summarize(trace, frames), self._limits)
         return sorted(found, key=lambda part: (*part.summary[:3], part.trace, part.number))
 
