@@ -1,14 +1,22 @@
-"""`make bench`: every benchmark, each of which writes its section of docs/benchmarks.md; or the one that is named."""
+"""`make bench`: every benchmark, each of which writes its section of docs/benchmarks.md; or those that are named."""
 
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable
 
-from benchmarks import speed
+from benchmarks import costs, million, overload, speed
 
-BENCHMARKS = {"speed": speed.main}
+BENCHMARKS: dict[str, Callable[[], None]] = {
+    "speed": speed.main,
+    "overload": overload.main,
+    "million": million.main,
+    "costs": costs.main,
+}
 
 parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-parser.add_argument("names", nargs="*", choices=[[], *BENCHMARKS], metavar=f"{{{','.join(BENCHMARKS)}}}")
+parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join(BENCHMARKS))
 for name in parser.parse_args().names or BENCHMARKS:
+    if name not in BENCHMARKS:
+        parser.error(f"there is no benchmark {name}, only {', '.join(BENCHMARKS)}")
     BENCHMARKS[name]()

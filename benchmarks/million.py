@@ -171,7 +171,7 @@ def opening(folder: Path, wanted: str) -> tuple[float, float]:
     return imported, opened
 
 
-def report(folder: Path, made: Made) -> str:
+def report(folder: Path, made: Made, where: str) -> str:
     """What opening takes, as a table."""
     rng = random.Random(2)
     rows: list[tuple[str, ...]] = []
@@ -182,7 +182,7 @@ def report(folder: Path, made: Made) -> str:
         rows.append((what, *(f"{one * 1000:,.1f}" for one in (statistics.median(opened), opened[0], opened[-1], imported))))
     heads = ("opening a trace, milliseconds", "median", "lowest", "highest", "`import runtime` before it")
     return (
-        f"Measured {page.machine()}.\n"
+        f"Measured {where}.\n"
         f"{made.traces:,} traces of six records in {made.packs} packs of an hour each, {made.bytes / 1e6:,.0f} MB, built in\n"
         f"{made.seconds:,.0f} s by one process. Each of {_OPENINGS} traces is opened in a process of its own, its files in the\n"
         "page cache.\n\n"
@@ -192,9 +192,10 @@ def report(folder: Path, made: Made) -> str:
 
 def main(traces: int = TRACES, hours: int = HOURS) -> None:
     """Build, measure, and write the section."""
+    where = page.machine()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name) / "store"
-        page.write("million", report(folder, build(folder, traces=traces, hours=hours)))
+        page.write("million", report(folder, build(folder, traces=traces, hours=hours), where))
 
 
 if __name__ == "__main__":

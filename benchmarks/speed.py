@@ -66,7 +66,12 @@ class Cost(NamedTuple):
     """On disk, a trace."""
 
 
-def _once(row: Row, turns: int) -> dict[str, Any]:
+def once(row: Row, turns: int) -> dict[str, Any]:
+    """One measurement, in a process of its own.
+
+    Raises:
+        CalledProcessError: the system did not keep what it was given, or cannot be run here.
+    """
     python = sys.executable if row.environment is None else environments.python(row.environment)
     done = subprocess.run(
         [python, "-m", row.module, "--turns", str(turns), *row.options], stdout=subprocess.PIPE, text=True, check=True
@@ -75,7 +80,9 @@ def _once(row: Row, turns: int) -> dict[str, Any]:
     return found
 
 
-def _cost(found: dict[str, Any], turns: int) -> Cost:
+def cost(found: dict[str, Any], turns: int) -> Cost:
+    """What a measurement of so many turns came to."""
+
     def over_bare(what: str) -> float:
         return float(found[what] - found["bare"]) / turns / SPANS * 1e6
 
@@ -86,7 +93,7 @@ def measure(turns: int, rounds: int) -> tuple[dict[str, list[Cost]], dict[str, s
     """(every round's cost of every row, versions of what was measured).
 
     Raises:
-        CalledProcessError: a system did not keep what it was given, or cannot be run here.
+        CalledProcessError: as `once`.
     """
     costs: dict[str, list[Cost]] = {row.label: [] for row in ROWS}
     versions: dict[str, str] = {}
@@ -96,8 +103,8 @@ def measure(turns: int, rounds: int) -> tuple[dict[str, list[Cost]], dict[str, s
     for number in range(rounds):
         for row in ROWS:
             print(f"round {number + 1} of {rounds}: {row.label}", file=sys.stderr)
-            found = _once(row, turns)
-            costs[row.label].append(_cost(found, turns))
+            found = once(row, turns)
+            costs[row.label].append(cost(found, turns))
             versions.update(found["versions"])
     return costs, versions
 
@@ -112,13 +119,13 @@ def main(turns: int = TURNS, rounds: int = ROUNDS) -> None:
     costs, versions = measure(turns, rounds)
     middle = {label: _middle(found) for label, found in costs.items()}
     rows: list[list[str]] = []
-    for label, cost in middle.items():
+    for label, taken in middle.items():
         floor = middle[FLOOR_LIST if "list" in label else FLOOR]
         spread = [one.synced for one in costs[label]]
-        synced = f"{cost.synced:,.0f} ({min(spread):,.0f} to {max(spread):,.0f})"
-        told = [cost.request, cost.own, cost.cpu, cost.bytes]
+        synced = f"{taken.synced:,.0f} ({min(spread):,.0f} to {max(spread):,.0f})"
+        told = [taken.request, taken.own, taken.cpu, taken.bytes]
         request, own, cpu, size = (f"{one:,.1f}" if one < 100 else f"{one:,.0f}" for one in told)
-        rows.append([label, request, own, synced, f"{cost.synced / floor.synced:.1f}", cpu, size])
+        rows.append([label, request, own, synced, f"{taken.synced / floor.synced:.1f}", cpu, size])
     heads = [
         "microseconds a span over bare", "request path", "its CPU", "until synced", "floor = 1", "CPU of all threads",
         "bytes a trace on disk",
@@ -132,7 +139,7 @@ def main(turns: int = TURNS, rounds: int = ROUNDS) -> None:
         f"{page.table(heads, rows)}\n\n"
         "![until synced, microseconds a span over bare](benchmarks.svg)",
     )
-    _draw([(label.replace("`", ""), cost.synced, _colour(label)) for label, cost in middle.items()])
+    _draw([(label.replace("`", ""), taken.synced, _colour(label)) for label, taken in middle.items()])
 
 
 def _colour(label: str) -> str:
