@@ -120,12 +120,13 @@ def main(turns: int = TURNS, rounds: int = ROUNDS) -> None:
     middle = {label: _middle(found) for label, found in costs.items()}
     rows: list[list[str]] = []
     for label, taken in middle.items():
-        floor = middle[FLOOR_LIST if "list" in label else FLOOR]
+        floors = costs[FLOOR_LIST if "list" in label else FLOOR]
+        ratio = statistics.median(one.synced / floor.synced for one, floor in zip(costs[label], floors, strict=True))
         spread = [one.synced for one in costs[label]]
         synced = f"{taken.synced:,.0f} ({min(spread):,.0f} to {max(spread):,.0f})"
         told = [taken.request, taken.own, taken.cpu, taken.bytes]
         request, own, cpu, size = (f"{one:,.1f}" if one < 100 else f"{one:,.0f}" for one in told)
-        rows.append([label, request, own, synced, f"{taken.synced / floor.synced:.1f}", cpu, size])
+        rows.append([label, request, own, synced, f"{ratio:.1f}", cpu, size])
     heads = [
         "microseconds a span over bare", "request path", "its CPU", "until synced", "floor = 1", "CPU of all threads",
         "bytes a trace on disk",
