@@ -61,10 +61,10 @@ def measure(make: Callable[[Path], System], folder: Path, count: int, *, as_list
     request, own = time.perf_counter() - began, time.thread_time() - own
     system.finish()
     synced, cpu = time.perf_counter() - began, time.process_time() - cpu
+    kept = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
     assert verdicts == expected[WARM:]
     sent, stored = system.check(turns)
     assert sent == stored, f"{sent} records were handed over and {stored} are on disk"
-    kept = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
     return {
         "bare": alone, "request": request, "own": own, "synced": synced, "cpu": cpu, "sent": sent, "stored": stored,
         "bytes": kept / len(turns),

@@ -7,7 +7,6 @@ Each pack lies under the hour that is in the ids of its traces.
 from __future__ import annotations
 
 import argparse
-import datetime as dt
 import os
 import random
 import statistics
@@ -22,12 +21,12 @@ from typing import Any, Final, NamedTuple
 from benchmarks import page
 from runtime import Graph, environment
 from runtime.manifest import describe_agent
-from storage import codec
+from storage import codec, keys
 from storage.digest import Mac
 from storage.frames import Frame
+from storage.opening import open_store
 from storage.pack.writer import PackWriter
 from storage.records import Kind
-from storage.store import LocalStore
 
 TRACES: Final = 1_000_000
 HOURS: Final = 240
@@ -129,7 +128,7 @@ def build(folder: Path, *, traces: int = TRACES, hours: int = HOURS, newest: int
         seed: of all that is random but the store's own id and key.
     """
     began = time.perf_counter()
-    store = LocalStore.open(folder, create=True)
+    store = open_store(folder, create=True)
     agent, rng = Agent(store.mac), random.Random(seed)
     writer = rng.randbytes(8)
     last = (int(time.time()) if newest is None else newest) // 3600 - (newest is None)
@@ -140,6 +139,7 @@ def build(folder: Path, *, traces: int = TRACES, hours: int = HOURS, newest: int
         pack = PackWriter(store.id, writer, store.mac)
         for digest, content in agent.shared.items():
             pack.share(digest, content)
+        trace = bytes(16)
         count = traces * (sequence + 1) // hours - traces * sequence // hours
         for number in range(count):
             records = list(agent.frames(hour * 3600 + number * 3600 // count, rng))
@@ -150,10 +150,7 @@ def build(folder: Path, *, traces: int = TRACES, hours: int = HOURS, newest: int
             if number % 97 == sequence % 97:
                 wanted.append(trace)
         data = pack.build()
-        name = dt.datetime.fromtimestamp(hour * 3600, tz=dt.UTC).strftime("%Y%m%dT%H")
-        path = folder / "hot" / name / f"{writer.hex()}-{sequence:06d}.pack"
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        path.write_bytes(data)
+        assert store.objects.put_new(keys.pack(keys.hour_of(trace), writer, sequence), data)
         size += len(data)
     ids = tuple(trace.hex() for trace in wanted if seen[int(trace.hex()[:PREFIX], 16)] == 1)
     return Made(traces, hours, size, time.perf_counter() - began, ids)

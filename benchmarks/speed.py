@@ -35,6 +35,7 @@ ROWS: Final = (
     Row(FLOOR, "benchmarks.floor"),
     Row("kitchenlog, `Vector`", "benchmarks.recorder"),
     Row("kitchenlog, `Vector`, one step with timeout and retry", "benchmarks.recorder", ("--variant", "guarded")),
+    Row("kitchenlog, `Vector`, until all is in packs", "benchmarks.recorder", ("--variant", "sealed")),
     Row("OpenTelemetry SDK to an OTLP file, base64 float32", "benchmarks.peers.otel", (), "otel"),
     Row(
         "LangGraph + SQLite, durability `exit`, bytes",

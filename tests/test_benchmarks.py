@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime as dt
 from pathlib import Path
 
 import pytest
@@ -10,7 +9,7 @@ import pytest
 import runtime
 from benchmarks import costs, million, overload, page, speed
 from benchmarks.costs import Traffic
-from storage.ids import trace_seconds
+from storage import keys
 
 NEWEST = 1_790_000_000
 
@@ -28,11 +27,9 @@ def test_a_store_of_many_traces_is_whole_and_each_pack_lies_under_the_hour_of_it
     assert one.output.startswith("where is order")
     assert one.duration_ms == pytest.approx(sum(span.duration_ms for span in one.spans.values()))
     assert again.trace_id == one.trace_id
-    hours = {
-        dt.datetime.fromtimestamp(trace_seconds(bytes.fromhex(each.trace_id)), tz=dt.UTC).strftime("%Y%m%dT%H") for each in listed
-    }
+    hours = {keys.hour_of(bytes.fromhex(each.trace_id)) for each in listed}
     assert hours == {folder.name for folder in (tmp_path / "store" / "hot").iterdir()}
-    assert max(hours) == dt.datetime.fromtimestamp(NEWEST, tz=dt.UTC).strftime("%Y%m%dT%H")
+    assert (len(hours), max(hours)) == (3, "20260921-14")
 
 
 def test_opening_is_measured_in_a_process_of_its_own(tmp_path: Path) -> None:
@@ -44,22 +41,22 @@ def test_opening_is_measured_in_a_process_of_its_own(tmp_path: Path) -> None:
 
 
 def test_memory_is_flat_however_much_is_recorded(tmp_path: Path) -> None:
-    outcome = overload.record(tmp_path / "store", 2500)
+    outcome = overload.flat_out(tmp_path / "store", 3000)
 
     assert (outcome.sent, outcome.dropped) == (outcome.stored, 0)
-    assert outcome.on_disk == outcome.stored
-    assert outcome.tenths[-1] - outcome.tenths[4] < 8e6, "37 MB were recorded in between"
+    assert outcome.found == 3000
+    assert max(outcome.tenths[5:]) - max(outcome.tenths[:5]) < 16e6, "45 MB were recorded in the second half"
 
 
 def test_ten_times_more_than_the_disk_takes_is_counted_to_the_record_and_bounded(tmp_path: Path) -> None:
     disk = overload.SlowDisk(3e6)
-    outcome = overload.record(tmp_path / "store", 3000, a_second=1000, disk=disk, queue_bytes=2 << 20)
+    outcome = overload.overloaded(tmp_path / "store", 3000, a_second=1000, disk=disk, queue_bytes=2 << 20)
     with runtime.Runtime(tmp_path / "store") as kitchen:
         whole = {one.trace_id for one in kitchen.list(limit=3000) if one.status == "ok"}
 
     assert outcome.dropped > outcome.stored > 0
     assert outcome.sent == outcome.stored + outcome.dropped
-    assert outcome.on_disk == outcome.stored
+    assert overload.records_on_disk(tmp_path / "store") == outcome.stored
     assert whole == {run.trace_id for run in outcome.runs if not run.durable.startswith("lost")}, (
         "none that lost a record is whole"
     )
