@@ -83,11 +83,8 @@ def once(row: Row, turns: int) -> dict[str, Any]:
 
 def cost(found: dict[str, Any], turns: int) -> Cost:
     """What a measurement of so many turns came to."""
-
-    def over_bare(what: str) -> float:
-        return float(found[what] - found["bare"]) / turns / SPANS * 1e6
-
-    return Cost(over_bare("request"), over_bare("own"), over_bare("synced"), over_bare("cpu"), found["bytes"])
+    request, own, synced, cpu = (found[what] / turns / SPANS * 1e6 for what in ("request", "own", "synced", "cpu"))
+    return Cost(request, own, synced, cpu, found["bytes"])
 
 
 def measure(turns: int, rounds: int) -> tuple[dict[str, list[Cost]], dict[str, str]]:
@@ -122,21 +119,24 @@ def main(turns: int = TURNS, rounds: int = ROUNDS) -> None:
     rows: list[list[str]] = []
     for label, taken in middle.items():
         floors = costs[FLOOR_LIST if "list" in label else FLOOR]
-        ratio = statistics.median(one.synced / floor.synced for one, floor in zip(costs[label], floors, strict=True))
+        pairs = list(zip(costs[label], floors, strict=True))
         spread = [one.synced for one in costs[label]]
-        synced = f"{taken.synced:,.0f} ({min(spread):,.0f} to {max(spread):,.0f})"
         told = [taken.request, taken.own, taken.cpu, taken.bytes]
         request, own, cpu, size = (f"{one:,.1f}" if one < 100 else f"{one:,.0f}" for one in told)
-        rows.append([label, request, own, synced, f"{ratio:.1f}", cpu, size])
+        rows.append([
+            label, request, own, f"{taken.synced:,.0f} ({min(spread):,.0f} to {max(spread):,.0f})",
+            f"{statistics.median(one.synced / floor.synced for one, floor in pairs):.1f}", cpu,
+            f"{statistics.median(one.cpu / floor.cpu for one, floor in pairs):.1f}", size,
+        ])  # fmt: skip
     heads = [
-        "microseconds a span over bare", "request path", "its CPU", "until synced", "floor = 1", "CPU of all threads",
+        "microseconds a span over bare", "request path", "its CPU", "until synced", "floor = 1", "CPU of all threads", "floor = 1",
         "bytes a trace on disk",
     ]  # fmt: skip
     page.write(
         "speed",
         f"Measured {where}.\n"
-        f"Median of {rounds} rounds (in brackets the lowest and highest) of {turns:,} turns of {SPANS} spans run flat out,\n"
-        "each in a process of its own, all rows in turn.\n"
+        f"Median of {rounds} rounds (in brackets the lowest and highest) of {turns:,} turns of {SPANS} spans\n"
+        "run flat out, each in a process of its own, all rows in turn.\n"
         f"Versions: {', '.join(f'{name} {version}' for name, version in sorted(versions.items()))}.\n\n"
         f"{page.table(heads, rows)}\n\n"
         "![until synced, microseconds a span over bare](benchmarks.svg)",
