@@ -20,12 +20,12 @@ def write(section: str, text: str) -> None:
     Raises:
         ValueError: the page has no such section.
     """
-    print(f"{text}\n")
     page = _PAGE.read_text("utf-8")
     mark = re.compile(rf"(<!-- {section}: [^\n]*-->\n).*?(<!-- end of {section} -->)", re.DOTALL)
     if not mark.search(page):
         raise ValueError(f"{_PAGE} has no section {section}")
     _PAGE.write_text(mark.sub(lambda found: f"{found[1]}\n{text}\n\n{found[2]}", page), "utf-8")
+    print(f"{text}\n")
 
 
 def table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:

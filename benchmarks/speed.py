@@ -9,6 +9,7 @@ import json
 import statistics
 import subprocess
 import sys
+import textwrap
 from typing import Any, Final, NamedTuple
 
 from benchmarks import environments, page
@@ -121,23 +122,24 @@ def main(turns: int = TURNS, rounds: int = ROUNDS) -> None:
         floors = costs[FLOOR_LIST if "list" in label else FLOOR]
         pairs = list(zip(costs[label], floors, strict=True))
         spread = [one.synced for one in costs[label]]
-        told = [taken.request, taken.own, taken.cpu, taken.bytes]
-        request, own, cpu, size = (f"{one:,.1f}" if one < 100 else f"{one:,.0f}" for one in told)
+        numbers = (taken.request, taken.own, taken.cpu, taken.bytes)
+        request, own, cpu, size = (f"{one:,.1f}" if one < 100 else f"{one:,.0f}" for one in numbers)
         rows.append([
             label, request, own, f"{taken.synced:,.0f} ({min(spread):,.0f} to {max(spread):,.0f})",
             f"{statistics.median(one.synced / floor.synced for one, floor in pairs):.1f}", cpu,
             f"{statistics.median(one.cpu / floor.cpu for one, floor in pairs):.1f}", size,
         ])  # fmt: skip
     heads = [
-        "microseconds a span over bare", "request path", "its CPU", "until synced", "floor = 1", "CPU of all threads", "floor = 1",
-        "bytes a trace on disk",
+        "microseconds a span over bare", "request path", "its CPU", "until synced", "floor = 1", "CPU of all threads",
+        "floor = 1", "bytes a trace on disk",
     ]  # fmt: skip
+    told = ", ".join(f"{name} {version}" for name, version in sorted(versions.items()))
     page.write(
         "speed",
         f"Measured {where}.\n"
         f"Median of {rounds} rounds (in brackets the lowest and highest) of {turns:,} turns of {SPANS} spans\n"
         "run flat out, each in a process of its own, all rows in turn.\n"
-        f"Versions: {', '.join(f'{name} {version}' for name, version in sorted(versions.items()))}.\n\n"
+        f"{textwrap.fill(f'Versions: {told}.', 120)}\n\n"
         f"{page.table(heads, rows)}\n\n"
         "![until synced, microseconds a span over bare](benchmarks.svg)",
     )
