@@ -172,6 +172,18 @@ def test_what_is_written_can_be_read_whatever_its_ratio(content: bytes) -> None:
             compression.decompress(stored, size)
 
 
+@pytest.mark.parametrize("size", [0, 1, 100, 256, 257, 1024, 1025, 6150, 8191, 8192, 8193, 16_384, 16_385])
+def test_a_compressor_that_was_used_before_makes_the_same_of_it(size: int) -> None:
+    import zstandard
+
+    compression.compress(random.Random(3).randbytes(size // 2 + 1) * 2)
+    content = (random.Random(size).randbytes(size // 2 + 1) * 2)[:size]
+    parameters = zstandard.ZstdCompressionParameters.from_level(compression.LEVEL, source_size=size)
+    fresh = zstandard.ZstdCompressor(compression_params=parameters).compress(content)
+
+    assert compression.compress(content) == (fresh if len(fresh) < size else content)
+
+
 def stub_of(frame: Frame, place: int, target: int = 0) -> bytes:
     return block.stub_bytes(block.head_bytes(frame), frame.body, place, target)
 
