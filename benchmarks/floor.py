@@ -1,24 +1,31 @@
 """The floor: about the least that pure Python can do and still keep every field.
 
 The same functions run bare; each effect's request and response and each step's output are encoded once by msgpack, hashed,
-written with a checksum and synced. No graph, no index, no recovery, no redaction, no lanes.
+written with a checksum and synced. A step's output that is what its effect gave is not written twice: who writes this
+by hand knows. No graph, no index, no recovery, no redaction, no lanes.
 """
 
 from __future__ import annotations
 
+import argparse
 import hashlib
 import os
 import threading
 import zlib
 from collections import deque
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
+import anyio
 import msgspec
 
-from benchmarks import workload
+from benchmarks import refund, workload
+from benchmarks.measure import main
 from runtime.effects import MARK
 from storage import codec
+
+PACKAGES: Final = ("msgspec",)
 
 
 class Floor:
@@ -80,20 +87,56 @@ async def recorded(floor: Floor, turn: workload.Turn, *, as_list: bool) -> bool:
         return value
 
     floor.put("input", encode(turn))
-    query = await call(workload.complete, prompt=f"rewrite {turn.number} {turn.text}")
-    floor.put("rewrite", encode(query))
+    query = await call(workload.complete, prompt=refund.rewrite_prompt(turn.number, turn.text))
+    floor.put("rewrite", None)  # what the effect before it gave, as in the others
     vector = await call(workload.embed_list if as_list else workload.embed_text, text=query)
-    floor.put("embed", encode(vector))
-    hits = await call(workload.search, query=query, first=int(vector[0] * 255) if as_list else vector.data[0])
+    floor.put("embed", None)
+    hits = await call(workload.search, query=query, first=refund.first_of(vector if as_list else vector.data))
     floor.put("rerank?", encode({"query": query, "hits": hits}))
-    scores = await call(workload.score, query=query, count=len(hits))
-    hits = [hit for _, hit in sorted(zip(scores, hits, strict=True))]
+    hits = refund.ranked(hits, await call(workload.score, query=query, count=len(hits)))
     floor.put("rerank", encode(hits))
-    floor.put("retrieve", encode(hits))
-    answer = await call(workload.complete, prompt="\n".join(hits) + turn.text + str(turn.number))
-    floor.put("generate", encode(answer))
-    cited = workload.cite(answer, hits)
+    floor.put("retrieve", None)
+    answer = await call(workload.complete, prompt=refund.answer_prompt(turn.number, turn.text, hits))
+    floor.put("generate", None)
+    cited = refund.citations(answer, hits)
     floor.put("cite", encode(cited))
-    verdict = len(await call(workload.complete, prompt=f"judge {turn.text} {answer} {cited}")) % 2 == 0
+    verdict: bool = (await call(workload.complete, prompt=refund.judge_prompt(turn.text, answer, cited))).endswith("True")
     floor.put("judge", encode(verdict))
     return verdict
+
+
+class HandWritten:
+    """The floor as a system."""
+
+    def __init__(self, folder: Path, *, as_list: bool) -> None:
+        self._path, self._as_list = folder / "floor", as_list
+        self._floor = Floor(self._path)
+
+    def run(self, turns: Sequence[refund.Turn]) -> list[bool]:
+        """See `System`."""
+        return anyio.run(self._run, turns)
+
+    async def _run(self, turns: Sequence[refund.Turn]) -> list[bool]:
+        return [await recorded(self._floor, workload.Turn(*one), as_list=self._as_list) for one in turns]
+
+    def finish(self) -> None:
+        """See `System`."""
+        self._floor.close()
+
+    def check(self, turns: Sequence[refund.Turn]) -> tuple[int, int]:
+        """See `System`."""
+        data, at, stored = self._path.read_bytes(), 0, 0
+        while at < len(data):
+            length, check = int.from_bytes(data[at : at + 4], "little"), int.from_bytes(data[at + 4 : at + 8], "little")
+            at += 8 + length
+            assert zlib.crc32(data[at - length : at]) == check
+            stored += 1
+        return self._floor.sent, stored
+
+
+def _make(folder: Path, asked: argparse.Namespace) -> HandWritten:
+    return HandWritten(folder, as_list=asked.as_list)
+
+
+if __name__ == "__main__":
+    main(_make, PACKAGES)

@@ -1,18 +1,15 @@
-"""The refund trace with providers that answer at once: eight spans, an embedding, a 6 KB prompt."""
+"""The refund trace as a kitchenlog agent: the steps and providers of `refund`, declared."""
 
 from __future__ import annotations
 
-import random
-from collections.abc import Awaitable, Callable
 from typing import Any
 
 import attrs
 
+from benchmarks import refund
 from runtime import Graph, Vector, effect, step
 
-DOCUMENTS = [f"Document {number}: " + f"clause {number} of the policy says so. " * 40 for number in range(200)]
-VECTORS = [Vector.of([random.Random(seed).random() for _ in range(1536)]) for seed in range(16)]
-LISTS = [vector.tolist() for vector in VECTORS]
+VECTORS = [Vector(data) for data in refund.vectors()]
 
 
 @attrs.frozen
@@ -23,46 +20,50 @@ class Turn:
     text: str
 
 
+def turn(number: int) -> Turn:
+    """One of a million different turns."""
+    return Turn(*refund.turn(number))
+
+
 @effect
 async def complete(prompt: str) -> str:
     """A chat provider."""
-    return f"You are eligible for a refund of {len(prompt)} rupees."
+    return refund.reply(prompt)
 
 
 @effect
 async def embed_text(text: str) -> Vector:
     """An embedding provider that gives bytes."""
-    return VECTORS[len(text) % len(VECTORS)]
+    return VECTORS[refund.vector_of(text)]
 
 
 @effect
 async def embed_list(text: str) -> list[float]:
     """An embedding provider that gives a list of floats."""
-    return LISTS[len(text) % len(LISTS)]
+    return refund.lists()[refund.vector_of(text)]
 
 
 @effect
 async def search(query: str, first: int) -> list[str]:
     """A search provider."""
-    return [DOCUMENTS[(len(query) * 7 + first + place) % len(DOCUMENTS)] for place in range(3)]
+    return refund.found(query, first)
 
 
 @step
 async def rerank(query: str, hits: list[str]) -> list[str]:
     """A nested step."""
-    scores = await score(query, len(hits))
-    return [hit for _, hit in sorted(zip(scores, hits, strict=True))]
+    return refund.ranked(hits, await score(query, len(hits)))
 
 
 @effect
 async def score(query: str, count: int) -> list[float]:
     """A scoring provider."""
-    return [((len(query) + place) * 37 % 100) / 100 for place in range(count)]
+    return refund.scores(query, count)
 
 
 async def rewrite(turn: Turn) -> str:
     """A step with one effect."""
-    return await complete(f"rewrite {turn.number} {turn.text}")
+    return await complete(refund.rewrite_prompt(turn.number, turn.text))
 
 
 async def embed(query: str) -> Vector:
@@ -77,31 +78,36 @@ async def embed_as_list(query: str) -> list[float]:
 
 async def retrieve(query: str, vector: Vector) -> list[str]:
     """Search, and the nested step."""
-    return await rerank(query, await search(query, vector.data[0]))
+    return await rerank(query, await search(query, refund.first_of(vector.data)))
 
 
 async def retrieve_by_list(query: str, vector: list[float]) -> list[str]:
     """As above, with a list of floats."""
-    return await rerank(query, await search(query, int(vector[0] * 255)))
+    return await rerank(query, await search(query, refund.first_of(vector)))
 
 
 async def generate(turn: Turn, hits: list[str]) -> str:
     """A long prompt."""
-    return await complete("\n".join(hits) + turn.text + str(turn.number))
+    return await complete(refund.answer_prompt(turn.number, turn.text, hits))
 
 
 def cite(answer: str, hits: list[str]) -> list[int]:
     """A sync step."""
-    return [place for place, hit in enumerate(hits) if hit[:8] in answer]
+    return refund.citations(answer, hits)
 
 
 async def judge(turn: Turn, answer: str, cited: list[int]) -> bool:
     """A step with one effect."""
-    return len(await complete(f"judge {turn.text} {answer} {cited}")) % 2 == 0
+    return (await complete(refund.judge_prompt(turn.text, answer, cited))).endswith("True")
 
 
-def make(*, as_list: bool = False, guarded: bool = False) -> tuple[Any, Callable[[Turn], Awaitable[Any]]]:
-    """The agent, and the same functions called bare."""
+def make(*, as_list: bool = False, guarded: bool = False) -> Any:
+    """The agent.
+
+    Args:
+        as_list: the embedding is a list of floats.
+        guarded: one step has a timeout and a retry.
+    """
     first: Any = step(retry=2, timeout=30)(rewrite) if guarded else rewrite
     embedding: Any = embed_as_list if as_list else embed
     retrieval: Any = retrieve_by_list if as_list else retrieve
@@ -111,12 +117,4 @@ def make(*, as_list: bool = False, guarded: bool = False) -> tuple[Any, Callable
     hits = graph.add(retrieval, query, vector, name="retrieve")
     answer = graph.add(generate, graph.input, hits)
     cited = graph.add(cite, answer, hits)
-    agent = graph.build(graph.add(judge, graph.input, answer, cited))
-
-    async def bare(turn: Turn) -> bool:
-        text = await rewrite(turn)
-        found = await retrieval(text, await embedding(text))
-        told = await generate(turn, found)
-        return await judge(turn, told, cite(told, found))
-
-    return agent, bare
+    return graph.build(graph.add(judge, graph.input, answer, cited))

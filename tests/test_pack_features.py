@@ -1,4 +1,4 @@
-"""Everything a pack can hold, the rules of where it lies, and how many bytes and reads that takes."""
+"""Everything a pack can hold, the rules of where it lies, and how many reads that takes."""
 
 from __future__ import annotations
 
@@ -8,14 +8,11 @@ from pathlib import Path
 
 import pytest
 
-import runtime
-from benchmarks import workload
 from runtime import Vector
 from storage import codec
 from storage.digest import Mac
 from storage.frames import LEFT_OUT, PERSONAL, Frame
 from storage.ids import NO_TRACE
-from storage.opening import open_store
 from storage.pack import block
 from storage.pack.check import check
 from storage.pack.layout import HAS_END, HAS_HEADER, HAS_LARGE, HAS_VECTORS, PERSONAL_VALUES, REPLAY, TAIL_BYTES, USES_SHARED
@@ -23,9 +20,7 @@ from storage.pack.plan import Limits
 from storage.pack.reader import PackReader
 from storage.pack.vectors import is_vector
 from storage.pack.writer import PackWriter
-from storage.record_files import RecordFiles
 from storage.records import Kind
-from tests.left_behind import leave
 
 GOLDEN = Path(__file__).parent / "golden" / "v1"
 KEY = Mac(bytes(range(32)))
@@ -102,7 +97,7 @@ def told(frames: Iterable[Frame]) -> list[tuple[int, int, int, bytes, bytes]]:
 
 
 def stored_bytes(frames: Iterable[Frame]) -> bytes:
-    return b"".join(map(block.frame_bytes, frames))
+    return b"".join(block.head_bytes(frame) + frame.body for frame in frames)
 
 
 def assert_holds_every(pack: bytes) -> None:
@@ -175,6 +170,32 @@ def test_a_value_is_shared_by_three_blocks_within_one_by_two_traces_and_of_a_sub
     assert spread(content, 0, 3).shared(digest) == content
     assert spread(content, 0, 2).shared(digest) is spread(content, PERSONAL, 3).shared(digest) is None
     assert sizes[3, 0] < 2000 < sizes[2, 0] < 4000 < sizes[2, PERSONAL] == sizes[3, PERSONAL]
+
+
+def test_what_the_shared_section_has_no_room_for_does_not_keep_smaller_ones_out() -> None:
+    rng = random.Random(8)
+    manifests = {KEY("value", content): content for content in (rng.randbytes(size) for size in (900, 900, 300, 300))}
+    used = [rng.randbytes(900), rng.randbytes(300)]
+    writer = PackWriter(STORE, WRITER, KEY, limits=Limits(parts=1, content=2000))
+    for digest, content in manifests.items():
+        writer.share(digest, content)
+    traces: dict[bytes, list[Frame]] = {}
+    for number in range(1, 5):
+        trace = trace_id(number)
+        traces[trace] = [
+            value(trace, record, content) for record, content in enumerate((*manifests.values(), *used)) if record > 2
+        ]
+        writer.add(traces[trace])
+    pack = writer.build()
+    reader = PackReader.of_bytes(pack, mac=KEY)
+
+    assert check(pack, KEY, full=True) == []
+    assert all(reader.shared(digest) == content for digest, content in manifests.items())
+    assert all(told(reader.frames(trace)) == told(records) for trace, records in traces.items())
+    assert reader.footer.counts.large == 1, "the second manifest of 900 bytes"
+    assert reader.shared(KEY("value", used[0])) is None, "it stays in its blocks"
+    assert reader.shared(KEY("value", used[1])) == used[1], "which is behind it, and fits"
+    assert reader.footer.shared.size == 900 + 3 * 300 + 4 * (32 + 16)
 
 
 def test_a_large_value_of_a_subject_lies_once_for_each_trace_and_any_other_once() -> None:
@@ -273,70 +294,3 @@ def test_a_tail_that_does_not_fit_costs_one_read_more() -> None:
     assert reader.trailer.length > TAIL_BYTES
     assert told(reader.frames(wanted)) == told(traces[wanted])
     assert reader.reads == len(served.lengths) == 3
-
-
-def words(rng: random.Random, lexicon: list[str], count: int) -> str:
-    return " ".join(rng.choice(lexicon) for _ in range(count))
-
-
-class Embeddings:
-    """Another unit vector each time, as embeddings are: `workload.VECTORS` has one number 1,536 times and compresses away."""
-
-    def __init__(self, rng: random.Random) -> None:
-        self._rng = rng
-
-    def __len__(self) -> int:
-        return 16
-
-    def __getitem__(self, at: int) -> Vector:
-        drawn = [self._rng.gauss(0, 1) for _ in range(1536)]
-        length = sum(one * one for one in drawn) ** 0.5
-        return Vector.of([one / length for one in drawn])
-
-
-@pytest.mark.parametrize("text", ["workload", "words"])
-def test_bytes_and_reads_of_one_trace_in_a_thousand(
-    text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """`words`: documents and questions of random words, which have nothing in common but the words, the hardest text there is."""
-    rng = random.Random(6)
-    monkeypatch.setattr(workload, "VECTORS", Embeddings(rng))
-    lexicon = [words(rng, list("bcdfghklmnprstvw"), 1) + "".join(rng.choices("aeioun", k=rng.randint(2, 7))) for _ in range(3000)]
-    if text == "words":
-        monkeypatch.setattr(workload, "DOCUMENTS", [f"Document {n}: {words(rng, lexicon, 230)}" for n in range(200)])
-    agent, _ = workload.make()
-    kitchen = runtime.Runtime(tmp_path / "store", seal_bytes=2**30)
-    for number in range(1000):
-        more = words(rng, lexicon, 12) if text == "words" else ""
-        kitchen.run(agent, workload.Turn(number, f"where is order {number * 31 % 9973}? {more}"))
-    leave(kitchen)
-    store = open_store(tmp_path / "store", create=False)
-    index = RecordFiles(store.log_folder, store.id)
-    index.refresh()
-    writer = PackWriter(store.id, WRITER, store.mac)
-    traces: dict[bytes, list[Frame]] = {}
-    for trace, entry in index.traces.items():
-        traces[trace] = [frame for _, _, frame in index.frames_of(entry) if isinstance(frame, Frame)]
-        writer.add(traces[trace])
-    stored = store.load(next(iter(traces)))
-    for content in (stored.manifest, stored.environment):
-        writer.share(store.mac("value", content), content)
-    pack = writer.build()
-    footer = PackReader.of_bytes(pack, mac=store.mac).footer
-    vectors = sum(footer.part(number).vectors_length for number in range(footer.counts.parts))
-    read: list[int] = []
-    for wanted in sorted(traces)[::40]:
-        served = Range(pack)
-        reader = PackReader(served.tail, served.range, mac=store.mac)
-        assert len(reader.frames(wanted, vectors=False)) == len(traces[wanted])
-        assert reader.reads == 2
-        read.append(sum(served.lengths))
-        assert stored_bytes(reader.frames(wanted)) == stored_bytes(traces[wanted])
-        assert reader.reads <= 3, "one more, unless they came with the tail"
-    without, whole = (len(pack) - vectors) / len(traces), len(pack) / len(traces)
-    with capsys.disabled():
-        figures = f"{without:,.0f} bytes a trace without the vector, {whole:,.0f} with it; 2 reads of {max(read):,} bytes"
-        print(f"\n{text}: {figures}")  # noqa: T201 - the figures are to be seen
-
-    assert without < {"workload": 1300, "words": 1700}[text]
-    assert whole < {"workload": 7300, "words": 7500}[text]

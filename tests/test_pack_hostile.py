@@ -172,23 +172,39 @@ def test_what_is_written_can_be_read_whatever_its_ratio(content: bytes) -> None:
             compression.decompress(stored, size)
 
 
+@pytest.mark.parametrize("size", [0, 1, 100, 256, 257, 1024, 1025, 6150, 8191, 8192, 8193, 16_384, 16_385])
+def test_a_compressor_that_was_used_before_makes_the_same_of_it(size: int) -> None:
+    import zstandard
+
+    compression.compress(random.Random(3).randbytes(size // 2 + 1) * 2)
+    content = (random.Random(size).randbytes(size // 2 + 1) * 2)[:size]
+    parameters = zstandard.ZstdCompressionParameters.from_level(compression.LEVEL, source_size=size)
+    fresh = zstandard.ZstdCompressor(compression_params=parameters).compress(content)
+
+    assert compression.compress(content) == (fresh if len(fresh) < size else content)
+
+
+def stub_of(frame: Frame, place: int, target: int = 0) -> bytes:
+    return block.stub_bytes(block.head_bytes(frame), frame.body, place, target)
+
+
 def test_a_value_of_a_subject_is_not_taken_from_where_others_are() -> None:
     for place in (block.IN_BLOCK, block.IN_SHARED):
-        stub = block.stub_bytes(value(trace_id(1), 1, b"x" * 600, PERSONAL), place)
+        stub = stub_of(value(trace_id(1), 1, b"x" * 600, PERSONAL), place)
         with pytest.raises(CorruptRecord, match="kept with others"):
             list(block.read(memoryview(stub), 0, len(stub)))
 
 
 @pytest.mark.parametrize("place", [0x0300, 0x0F00, 0x0C00])
 def test_a_stub_has_one_place(place: int) -> None:
-    stub = block.stub_bytes(value(trace_id(1), 1, b"x" * 600), place)
+    stub = stub_of(value(trace_id(1), 1, b"x" * 600), place)
     with pytest.raises(CorruptRecord, match="no stub"):
         list(block.read(memoryview(stub), 0, len(stub)))
 
 
 def test_stubs_do_not_lead_to_stubs() -> None:
     one = value(trace_id(1), 1, b"x" * 600)
-    content = memoryview(block.stub_bytes(one, block.IN_BLOCK, 36) + block.stub_bytes(one, block.IN_BLOCK, 0))
+    content = memoryview(stub_of(one, block.IN_BLOCK, 36) + stub_of(one, block.IN_BLOCK, 0))
     for stub in block.read(content, 0, len(content)):
         assert isinstance(stub, block.Stub)
         with pytest.raises(CorruptRecord, match="no shared value"):

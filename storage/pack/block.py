@@ -43,26 +43,22 @@ class Stub(NamedTuple):
     """Bytes of its content, for any other."""
 
 
-def frame_bytes(frame: Frame) -> bytes:
-    """A frame as it is in the log."""
-    return pack_frame_header(frame.kind, frame.flags, frame.record, frame.trace, frame.body) + frame.body
+def head_bytes(frame: Frame) -> bytes:
+    """What a frame has before its body in the log."""
+    return pack_frame_header(frame.kind, frame.flags, frame.record, frame.trace, frame.body)
 
 
-def stub_bytes(frame: Frame, place: int, target: int = 0) -> bytes:
+def stub_bytes(head: bytes, value: bytes, place: int, target: int = 0) -> bytes:
     """What stands for a value's frame whose content is elsewhere.
 
     Args:
-        frame: the whole one.
+        head: of the whole frame.
+        value: its body.
         place: one of the four flags of stubs.
         target: where in the block the content is, for `IN_BLOCK`.
     """
-    head = pack_frame_header(frame.kind, frame.flags, frame.record, frame.trace, frame.body)
     kind, version, flags, _, check, record, trace = _HEAD.unpack(head)
-    body = (
-        _OFFSET.pack(target)
-        if place == IN_BLOCK
-        else _PLACE.pack(frame.body[:DIGEST_BYTES], len(frame.body) - DIGEST_BYTES)
-    )  # fmt: skip
+    body = _OFFSET.pack(target) if place == IN_BLOCK else _PLACE.pack(value[:DIGEST_BYTES], len(value) - DIGEST_BYTES)
     return _HEAD.pack(kind, version, flags | place, len(body), check, record, trace) + body
 
 

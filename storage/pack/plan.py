@@ -8,7 +8,7 @@ from typing import Final, NamedTuple
 
 from storage.digest import DIGEST_BYTES, Mac
 from storage.frames import FRAME_HEADER_BYTES, LEFT_OUT, Frame
-from storage.pack.block import IN_BLOCK, IN_LARGE, IN_SHARED, IN_VECTORS, frame_bytes, stub_bytes
+from storage.pack.block import IN_BLOCK, IN_LARGE, IN_SHARED, IN_VECTORS, head_bytes, stub_bytes
 from storage.pack.compression import Gauge
 from storage.pack.summary import Summary
 from storage.pack.vectors import is_vector
@@ -32,10 +32,12 @@ class Limits(NamedTuple):
 
 
 class Placed(NamedTuple):
-    """A frame, and the flag of the stub that takes its place in the block or 0."""
+    """A frame, the flag of the stub that takes its place in the block or 0, and what the frame has before its body."""
 
     frame: Frame
     place: int
+    head: bytes
+    """Kept, since its checksum is over the whole body and a block may be laid down twice."""
 
 
 class PlannedPart(NamedTuple):
@@ -47,8 +49,12 @@ class PlannedPart(NamedTuple):
     summary: Summary
 
 
-def place(frame: Frame, mac: Mac, limits: Limits) -> int:
-    """`IN_VECTORS` or `IN_LARGE` for a value that lies apart, else 0."""
+def place(frame: Frame, mac: Mac, limits: Limits) -> Placed:
+    """A frame with the place of its content: `IN_VECTORS` or `IN_LARGE` for a value that lies apart, else 0."""
+    return Placed(frame, _place(frame, mac, limits), head_bytes(frame))
+
+
+def _place(frame: Frame, mac: Mac, limits: Limits) -> int:
     if frame.kind != Kind.VALUE or frame.flags & LEFT_OUT:
         return 0
     content = frame.body[DIGEST_BYTES:]
@@ -103,13 +109,18 @@ class BlockContent:
 
     def add(self, part: PlannedPart) -> None:
         """Append a part."""
-        start, places = len(self.data), 0
+        data = self.data
+        start, places = len(data), 0
         for one in part.frames:
             found, target = self._find(one)
-            places |= found
-            self.data += stub_bytes(one.frame, found, target) if found else frame_bytes(one.frame)
+            if found:
+                places |= found
+                data += stub_bytes(one.head, one.frame.body, found, target)
+            else:
+                data += one.head
+                data += one.frame.body
         self.parts.append(part)
-        self.spans.append((start, len(self.data) - start, places))
+        self.spans.append((start, len(data) - start, places))
 
     def _find(self, one: Placed) -> tuple[int, int]:
         if one.place or not is_shareable(one):

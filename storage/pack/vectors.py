@@ -18,7 +18,8 @@ def is_vector(content: bytes) -> bool:
     """Whether at least half of a value's stored bytes are vectors' bytes. Never raises."""
     if _HEAD.match(content):
         return True
-    if _HEAD.search(content) is None:
+    # Two bytes that no ASCII text has: looking for them is a hundred times faster than the search.
+    if not (b"\xc8" in content or b"\xc9" in content) or _HEAD.search(content) is None:
         return False
     try:
         return 2 * _vector_bytes(_decoder.decode(content)) >= len(content)

@@ -29,7 +29,7 @@ from storage.pack.layout import (
     pack_header,
     pack_trailer,
 )
-from storage.pack.plan import Limits, Placed, PlannedPart
+from storage.pack.plan import Limits, PlannedPart
 from storage.pack.summary import flags_of, summarize
 from storage.records import Kind
 
@@ -131,7 +131,7 @@ class _Build:
     def _parts(self, traces: dict[bytes, list[Frame]]) -> list[PlannedPart]:
         found: list[PlannedPart] = []
         for trace, frames in traces.items():
-            placed = [Placed(frame, plan.place(frame, self._mac, self._limits)) for frame in frames]
+            placed = [plan.place(frame, self._mac, self._limits) for frame in frames]
             found += plan.cut(trace, placed, summarize(trace, frames), self._limits)
         return sorted(found, key=lambda part: (*part.summary[:3], part.trace, part.number))
 
@@ -141,15 +141,17 @@ class _Build:
         room = self._limits.content
         for digest in sorted(shared):
             body = digest + shared[digest]
-            room -= FRAME_HEADER_BYTES + len(body)
-            if room < 0:
+            size = FRAME_HEADER_BYTES + len(body)
+            if size > room:
                 self._large[digest, NO_TRACE] = shared[digest]
-            else:
-                kept[body] = None
+                continue
+            kept[body] = None
+            room -= size
         for body in used_by_many:
-            room -= FRAME_HEADER_BYTES + len(body)
-            if room >= 0 and body[:DIGEST_BYTES] not in shared:
+            size = FRAME_HEADER_BYTES + len(body)
+            if size <= room and body[:DIGEST_BYTES] not in shared:
                 kept[body] = None
+                room -= size
         return kept
 
     def _entry(self, part: PlannedPart, block: int, offset: int, length: int, places: int, *, shared: bool) -> Part:
