@@ -19,12 +19,15 @@ from storage.errors import CorruptRecord, StorageError
 from storage.ids import NO_TRACE
 from storage.objects.contract import ObjectNotFound, ObjectTooLarge, StoreRefused, StoreUnavailable
 from storage.pack.reader import PackReader
-from storage.pack.writer import PackWriter
+from storage.pack.writer import TURN_TRACES, PackWriter
 from storage.records import Header, Kind, decode
 from storage.store import Store
+from storage.turns import taking_turns
 
 QUIET_SECONDS: Final = 2.0
 """A file of another process that was written to more recently is left alone: its process may not hold the lock yet."""
+
+_TURN_RECORDS: Final = 64
 
 _held: Final[set[int]] = set()
 
@@ -168,7 +171,7 @@ class _Locked:
             raise Stays(f"it belongs to store {header.store_id.hex()}")
         traces: Records = {}
         shared: dict[bytes, bytes] = {}
-        for one in frames.scan(data[frames.FILE_HEADER_BYTES :], frames.FILE_HEADER_BYTES):
+        for one in taking_turns(_TURN_RECORDS, frames.scan(data[frames.FILE_HEADER_BYTES :], frames.FILE_HEADER_BYTES)):
             if isinstance(one, frames.Gap):
                 raise Stays(f"it is damaged at offset {one.offset}")
             if one.trace != NO_TRACE:
@@ -237,7 +240,7 @@ def holds(reader: PackReader, traces: Records, shared: dict[bytes, bytes]) -> bo
     """Whether a pack gives back every record and every shared value."""
     try:
         return all(
-            _told(reader.frames(trace)) == _told(records) for trace, records in traces.items()
+            _told(reader.frames(trace)) == _told(records) for trace, records in taking_turns(TURN_TRACES, traces.items())
         ) and all(reader.shared(digest) == content for digest, content in shared.items())  # fmt: skip
     except CorruptRecord:
         return False

@@ -16,6 +16,7 @@ from storage.disk import Disk, LogFile
 from storage.records import Kind
 from storage.sealer import Left, Sealer
 from storage.sink import Sink
+from storage.turns import let_others
 
 Entry = tuple[Sink, int, int, tuple[Any, ...], int]
 """(trace, kind, record id, fields, bytes it takes of the queue's limit beyond what every record is counted for)."""
@@ -28,10 +29,7 @@ _BATCH_BYTES: Final = 1024 * 1024
 _END: Final = int(Kind.END)
 # A value over the format's limit is to be left out, not lost: it must fit a queue, and records behind it too.
 COUNTED_BYTES: Final = 32 * 1024 * 1024
-# Encoding holds the interpreter lock. Letting go now and then keeps a waiting event loop from stalling for a
-# whole switch interval; sleeping for no time at all would take the lock back before the other thread wakes.
 _TURN_RECORDS: Final = 64
-_TURN_SECONDS: Final = 1e-5
 
 
 class Limits(NamedTuple):
@@ -132,7 +130,7 @@ class Writer:
             if kind == _END and self._finished is None:
                 self._finished = time.monotonic()
             if not taken % _TURN_RECORDS:
-                time.sleep(_TURN_SECONDS)
+                let_others()
         if out:
             self._put(b"".join(out), marks)
         return taken or limit  # an empty queue has nothing more to give

@@ -13,7 +13,9 @@ from storage.pack.compression import Gauge
 from storage.pack.summary import Summary
 from storage.pack.vectors import is_vector
 from storage.records import Kind
+from storage.turns import taking_turns
 
+_TURN_PARTS: Final = 4
 SHARING_BLOCKS: Final = 3
 """A value that this many blocks use is moved to the shared section."""
 
@@ -103,7 +105,7 @@ class BlockContent:
         if shared.keys().isdisjoint(self.known):
             return self
         made = BlockContent(shared)
-        for part in self.parts:
+        for part in taking_turns(_TURN_PARTS, self.parts):
             made.add(part)
         return made
 
@@ -137,7 +139,7 @@ def group(parts: Iterable[PlannedPart], limits: Limits) -> list[BlockContent]:
     """The blocks, as they are while nothing is shared between them."""
     blocks: list[BlockContent] = []
     gauge = Gauge(limits.content)
-    for part in parts:
+    for part in taking_turns(_TURN_PARTS, parts):
         if not blocks or _is_full(blocks[-1], part, gauge.compressed, limits):
             blocks.append(BlockContent())
             gauge = Gauge(limits.content)

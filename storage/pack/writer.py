@@ -32,8 +32,10 @@ from storage.pack.layout import (
 from storage.pack.plan import Limits, PlannedPart
 from storage.pack.summary import flags_of, summarize
 from storage.records import Kind
+from storage.turns import taking_turns
 
 _VALUE: Final = int(Kind.VALUE)
+TURN_TRACES: Final = 4
 _STORE_BYTES: Final = 16
 _WRITER_BYTES: Final = 8
 
@@ -107,13 +109,13 @@ class _Build:
         kept = self._keep(shared, plan.used_by_many(contents, self._mac))
         blocks: list[Section] = []
         placed: list[tuple[PlannedPart, Part]] = []
-        for number, content in enumerate(one.without(kept) for one in contents):
+        for number, content in enumerate(taking_turns(1, (one.without(kept) for one in contents))):
             placed += [
                 (part, self._entry(part, number, *span, shared=bool(kept)))
-                for part, span in zip(content.parts, content.spans, strict=True)
+                for part, span in taking_turns(TURN_TRACES, zip(content.parts, content.spans, strict=True))
             ]
             blocks.append(self._section(bytes(content.data), len(content.parts), "block"))
-        parts = sorted(self._with_vectors(part, entry) for part, entry in placed)
+        parts = sorted(self._with_vectors(part, entry) for part, entry in taking_turns(TURN_TRACES, placed))
         large = [self._large_entry(key, content) for key, content in sorted(self._large.items())]
         frames = [pack_frame_header(_VALUE, 0, number, NO_TRACE, body) + body for number, body in enumerate(kept, 1)]
         starts = self._offset
@@ -130,7 +132,7 @@ class _Build:
 
     def _parts(self, traces: dict[bytes, list[Frame]]) -> list[PlannedPart]:
         found: list[PlannedPart] = []
-        for trace, frames in traces.items():
+        for trace, frames in taking_turns(TURN_TRACES, traces.items()):
             placed = [plan.place(frame, self._mac, self._limits) for frame in frames]
             found += plan.cut(trace, placed, summarize(trace, frames), self._limits)
         return sorted(found, key=lambda part: (*part.summary[:3], part.trace, part.number))
