@@ -5,12 +5,13 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable
 
-from benchmarks import costs, million, overload, speed
+from benchmarks import costs, million, overload, percentile, speed
 
 BENCHMARKS: dict[str, Callable[[], None]] = {
     "speed": speed.main,
     "overload": overload.main,
     "million": million.main,
+    "percentile": percentile.main,
     "costs": costs.main,
 }
 
