@@ -75,7 +75,8 @@ def main(spans: int = SPANS, packs: int = PACKS) -> None:
     page.write(
         "percentile",
         f"Measured {where}.\n"
-        f"{_SPANS_A_TRACE * traces:,} spans of {traces:,} traces in {packs} packs. Their rows, {found.row_bytes:,.0f} bytes a trace,\n"
-        f"were made by the first query of all in {found.rows:,.0f} s; {_REPEATS} processes, after `import runtime`.\n\n"
+        f"{_SPANS_A_TRACE * traces:,} spans of {traces:,} traces in {packs} packs.\n"
+        f"Their rows, {found.row_bytes:,.0f} bytes a trace, were made by the first query of all in {found.rows:,.0f} s;\n"
+        f"{_REPEATS} processes, after `import runtime`.\n\n"
         f"{page.table(heads, rows)}",
     )
