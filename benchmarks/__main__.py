@@ -5,13 +5,13 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable
 
-from benchmarks import costs, million, overload, percentile, speed
+from benchmarks import costs, million, overload, query, speed
 
 BENCHMARKS: dict[str, Callable[[], None]] = {
     "speed": speed.main,
     "overload": overload.main,
     "million": million.main,
-    "percentile": percentile.main,
+    "query": query.main,
     "costs": costs.main,
 }
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 import runtime
-from benchmarks import costs, million, overload, page, percentile, speed
+from benchmarks import costs, million, overload, page, speed
 from benchmarks.costs import Traffic
 from storage import keys
 
@@ -39,16 +39,6 @@ def test_opening_is_measured_in_a_process_of_its_own(tmp_path: Path) -> None:
     for digits in (32, million.PREFIX):
         imported, opened = million.opening(tmp_path / "store", made.ids[-1][:digits])
         assert 0 < opened < 30 > imported > 0
-
-
-def test_percentiles_are_asked_of_every_span_in_a_process_of_its_own(tmp_path: Path) -> None:
-    million.build(tmp_path / "store", traces=200, hours=2)
-    found = percentile.measure(tmp_path / "store", 200, 1)
-
-    assert found.row_bytes > 20
-    assert len(found.first) == len(found.second) == 1
-    with pytest.raises(subprocess.CalledProcessError):
-        percentile.measure(tmp_path / "store", 199, 1)
 
 
 def test_memory_is_flat_however_much_is_recorded(tmp_path: Path) -> None:
@@ -97,7 +87,7 @@ def test_the_bill_adds_up() -> None:
 def test_every_section_of_the_page_is_there_and_every_peer_is_pinned() -> None:
     text = (page.DOCS / "benchmarks.md").read_text("utf-8")
 
-    for section in ("speed", "overload", "million", "percentile", "costs"):
+    for section in ("speed", "overload", "million", "query", "costs"):
         assert text.count(f"<!-- {section}: ") == text.count(f"<!-- end of {section} -->") == 1
     for row in speed.ROWS:
         if row.environment is not None:
