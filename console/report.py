@@ -15,6 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 import runtime
+from console import diff_report
 from runtime.plain import brief, plain
 from runtime.recording import Call, Span
 from runtime.scope import parent_address
@@ -185,15 +186,7 @@ def plan(made: Any) -> None:
 
 def diff(made: Any) -> None:
     """A difference."""
-    out = _console()
-    for one in made.spans:
-        out.print(Text(one.address, style="bold").append(f"  {one.kind}", style="dim"))
-        for field in one.fields:
-            out.print(f"    {field}", markup=False, overflow="fold")
-    out.print(
-        f"first difference at {made.first}; {made.same} spans equal" if made.spans else f"equal in all {made.same} spans",
-        markup=False,
-    )
+    diff_report.diff(made, _console())
 
 
 def graph_json(agent: runtime.Agent[Any, Any]) -> dict[str, Any]:

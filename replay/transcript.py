@@ -83,6 +83,8 @@ class _Writer:
         entry = self._replayer.entries.get(address)
         if result is None and (recorded is None or (entry is not None and entry.status == "dropped")):
             return
+        if result is None and entry is not None and entry.status == "blocked":
+            recorded = None  # what it gave then is not what it gives now
         self._span(address, index, 0, 0, result or (recorded.result if recorded else None), recorded)
 
     def _span(
@@ -130,7 +132,7 @@ class _Writer:
             result = self._replayer.results.get(call.address) or call.span.result
             self._span(call.address, NODE_NESTED, number, call.completion, result, call.span)
         elif call.result is not None:
-            self._outcome(number, call.completion, call.result, call.attributes)
+            self._outcome(number, call.completion, intent.time + call.duration_ns, call.result, call.attributes)
 
     def _asked(self, asked: Asked, parent: int, place: int) -> None:
         number = self._append(
@@ -147,16 +149,17 @@ class _Writer:
                 self._outcome(number, place, self._replayer.result(CANCELLED, None, None), {})
             return
         if asked.effect:
-            self._outcome(number, place, asked.result, {} if asked.recorded is None else asked.recorded.attributes)
+            told = asked.attributes if asked.recorded is None or asked.live else asked.recorded.attributes
+            self._outcome(number, place, asked.duration_ns or 0, asked.result, told)
         else:
             span = None if asked.recorded is None else asked.recorded.span
             self._span(asked.address, NODE_NESTED, number, place, asked.result, span)
 
-    def _outcome(self, intent: int, completion: int, result: Result, attributes: dict[str, Any]) -> None:
+    def _outcome(self, intent: int, completion: int, ended: int, result: Result, attributes: dict[str, Any]) -> None:
         status = STATUS.index(result.status)
         self._append(
             Kind.OUTCOME,
-            (intent, completion, 0, status, self._of(result), result.error, attributes or None, None),
+            (intent, completion, ended, status, self._of(result), result.error, attributes or None, None),
         )
 
 

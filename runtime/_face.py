@@ -41,9 +41,9 @@ from storage.store import Store
 from storage.writer import SEAL_BYTES, SEAL_SECONDS, SPOOL_BYTES, Limits
 
 if TYPE_CHECKING:
-    from replay.difference import TraceDiff
     from replay.plan import Plan
     from replay.result import Replay
+    from replay.trace_diff import TraceDiff
 
 A = TypeVar("A")
 R = TypeVar("R")
