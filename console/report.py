@@ -16,7 +16,8 @@ from rich.text import Text
 
 import runtime
 from console import diff_report
-from runtime.plain import brief, plain
+from replay.trace_diff import deltas
+from runtime.plain import brief, plain, visible
 from runtime.recording import Call, Span
 from runtime.scope import parent_address
 from storage import codec
@@ -174,14 +175,12 @@ def replay(done: Any, again: str | None) -> None:
 def plan(made: Any) -> None:
     """A plan."""
     out = _console()
-    table = _table("address", "mode", "reason")
+    table = _table("address", "mode", "reason", "recorded")
     for step in made.steps:
-        table.add_row(escape(step.address), _status(step.mode), escape(step.reason))
+        told = deltas(None, step.recorded).replace("unknown -> ", "")
+        table.add_row(escape(visible(step.address)), _status(step.mode), escape(visible(step.reason)), told)
     out.print(table)
-    out.print(
-        f"{len(made.runs)} steps run or may run; at most {made.live_calls} recorded calls go live",
-        markup=False,
-    )
+    out.print(made.head, markup=False, soft_wrap=True)
 
 
 def diff(made: Any) -> None:
