@@ -5,5 +5,6 @@ from replay.certificate import Certificate, Entry
 from replay.plan import Plan
 from replay.result import Replay
 from replay.trace_diff import TraceDiff
+from replay.verification import BadCertificate, Verification
 
-__all__ = ("Blocked", "Certificate", "Entry", "Plan", "Replay", "TraceDiff")
+__all__ = ("BadCertificate", "Blocked", "Certificate", "Entry", "Plan", "Replay", "TraceDiff", "Verification")

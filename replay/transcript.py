@@ -9,9 +9,11 @@ import functools
 import time
 from typing import Any
 
+import attrs
 import msgspec
 
 from replay.asked import Asked
+from replay.certificate import Issue
 from replay.evaluation import Executed
 from replay.result import Replay
 from runtime import environment
@@ -40,6 +42,7 @@ class _Writer:
         self._known = _digests(self._recording.spans)
         self._manifest = log.shared((agent.name, agent.fingerprint), functools.partial(describe_agent, agent))
         self._sink = log.begin(ids.new_trace_id())
+        replay.certificate = attrs.evolve(replay.certificate, issue=self._issue(), mac=self._recording.mac)
 
     def write(self) -> str:
         header = self._recording.stored.header
@@ -62,6 +65,13 @@ class _Writer:
         self._append(Kind.SPAN, root_span(status, 0, now))
         self._append(Kind.END, (status, time.time_ns(), time.time_ns() - now, 0, data, error, 0))
         return self._sink.trace_id.hex()
+
+    def _issue(self) -> Issue:
+        recording, agent = self._recording, self._agent
+        return Issue(
+            self._sink.trace_id.hex(), agent.name, agent.fingerprint.hex(), recording.fingerprint.hex(), recording.store_id,
+            recording.mac.key_id.hex(),
+        )  # fmt: skip
 
     def _append(self, kind: Kind, fields: tuple[Any, ...]) -> int:
         number = self._sink.next_id()

@@ -22,6 +22,7 @@ from runtime.default import (  # noqa: E402 - as above
     areplay,
     arun,
     aseal,
+    averify_certificate,
     check,
     configure,
     diff,
@@ -36,6 +37,7 @@ from runtime.default import (  # noqa: E402 - as above
     replay,
     run,
     seal,
+    verify_certificate,
 )
 from runtime.effects import effect, is_effect  # noqa: E402 - as above
 from runtime.entropy import Current, current  # noqa: E402 - as above
@@ -96,6 +98,7 @@ __all__ = (
     "areplay",
     "arun",
     "aseal",
+    "averify_certificate",
     "check",
     "configure",
     "current",
@@ -114,4 +117,5 @@ __all__ = (
     "run",
     "seal",
     "step",
+    "verify_certificate",
 )

@@ -19,12 +19,13 @@ import anyio.to_thread
 
 from runtime import environment, loader, place
 from runtime.agent import Agent
-from runtime.errors import RuntimeMisuse, UnknownAgent
+from runtime.errors import RuntimeMisuse
 from runtime.event_loop import run_until_done
 from runtime.listing import Listed, facts, summary
 from runtime.live_run import DURABLE, Durable, Run, run_live
 from runtime.recording import Recording
 from runtime.sql import Asked
+from runtime.registry import Agents, agent_of
 from runtime.where import parse
 from storage import codec
 from storage.check import Report, check
@@ -44,6 +45,7 @@ if TYPE_CHECKING:
     from replay.plan import Plan
     from replay.result import Replay
     from replay.trace_diff import TraceDiff
+    from replay.verification import Verification
 
 A = TypeVar("A")
 R = TypeVar("R")
@@ -109,7 +111,7 @@ class Runtime(Asked):
         self._store: Store | None = None
         self.log: Log | None = None
         """The log that runs are recorded to, once there was one."""
-        self._agents: dict[tuple[str, bytes], Agent[Any, Any]] = {}
+        self._agents: Agents = {}
         self._lock = threading.RLock()
         self._runs = random.Random().randrange(CHECK_EVERY)
 
@@ -172,25 +174,7 @@ class Runtime(Asked):
         self._agents[agent.name, agent.fingerprint] = agent
 
     def _agent_of(self, found: Recording, agent: Agent[Any, Any] | None) -> Agent[Any, Any]:
-        if agent is not None:
-            return agent
-        same = [one for (name, _), one in self._agents.items() if name == found.agent]
-        for one in same:
-            if one.fingerprint == found.fingerprint:
-                return one
-        if len(same) == 1:
-            return same[0]
-        if same:
-            raise UnknownAgent(
-                f"trace {found.trace_id} was recorded by agent {found.agent!r} of fingerprint {found.fingerprint.hex()[:8]}; "
-                f"here are {len(same)} of that name and none of that fingerprint: say which, with agent=..."
-            )
-        known = ", ".join(sorted({name for name, _ in self._agents})) or "none"
-        raise UnknownAgent(
-            f"trace {found.trace_id} was recorded by agent {found.agent!r}; known here: {known}. Register it with "
-            f"runtime.register(agent), pass agent=..., or write in kitchenlog.toml: "
-            f'agents = ["your_module:{found.agent.rpartition(".")[2]}"]'
-        )
+        return agent if agent is not None else agent_of(self._agents, found)
 
     # running
 
@@ -455,6 +439,27 @@ class Runtime(Asked):
     def replay(self, trace_id: str, /, **options: Any) -> Replay:
         """As `areplay`."""
         return self._sync(functools.partial(self.areplay, trace_id, **options), "replay")
+
+    def verify_certificate(self, data: bytes) -> Verification:
+        """Say whether a certificate is what a replay came to: `authentic`, without its store's key `consistent`, or `altered`.
+
+        Args:
+            data: the JSON text of `replay.certificate.to_json()`.
+
+        Raises:
+            BadCertificate: it is none, or of a newer version.
+        """
+        from replay import verification
+
+        try:
+            mac = self._reading().mac
+        except StoreError:  # without a store there is no key: what it is worth then, the verdict says
+            mac = None
+        return verification.verify(data, mac, lambda trace: verification.stored_in(self.load, trace))
+
+    async def averify_certificate(self, data: bytes) -> Verification:
+        """As `verify_certificate`, in a worker thread."""
+        return await anyio.to_thread.run_sync(self.verify_certificate, data)
 
 
 def _warn(text: str) -> None:
