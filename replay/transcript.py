@@ -58,7 +58,8 @@ class _Writer:
         self._append(Kind.LINK, ("replay.of", self._original, None))
         for spec in self._agent.nodes:
             self._node(spec.name, spec.index)
-        told = msgspec.msgpack.encode(self._replay.certificate.to_json())
+        # Without digests: they are for who carries it away, and can be made again.
+        told = msgspec.msgpack.encode(attrs.evolve(self._replay.certificate, mac=None).to_json())
         self._append(Kind.ANNOTATION, ("certificate", now, told))
         result = self._replay.result
         status, data, error = (4, None, None) if result is None else (STATUS.index(result.status), self._of(result), result.error)
@@ -118,6 +119,8 @@ class _Writer:
         shown = result or Result("blocked", None, b"")
         fingerprint = executed.fingerprint if executed is not None else b"" if recorded is None else recorded.fingerprint
         start, took, wall, attributes, draws, log = _facts(recorded if stands else None, executed)
+        if draws is None and recorded is not None:
+            draws = recorded.record.draws  # its readings of the clock were answered from there
         attempts = recorded.record.attempts if stands and recorded is not None else _attempts(executed)
         self._log.append(
             self._sink,
@@ -156,7 +159,7 @@ class _Writer:
             if (
                 asked.effect and asked.recorded is not None
             ):  # it had an answer, and was cancelled before its turn: a race was lost
-                self._outcome(number, place, self._replayer.result(CANCELLED, None, None), {})
+                self._outcome(number, place, 0, self._replayer.result(CANCELLED, None, None), {})
             return
         if asked.effect:
             told = asked.attributes if asked.recorded is None or asked.live else asked.recorded.attributes

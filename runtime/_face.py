@@ -27,7 +27,7 @@ from runtime.recording import Recording
 from runtime.sql import Asked
 from runtime.registry import Agents, agent_of
 from runtime.where import parse
-from storage import codec
+from storage import codec, portable
 from storage.check import Report, check
 from storage.errors import StoreError
 from storage.log import QUEUE_BYTES, Log
@@ -62,8 +62,9 @@ class Runtime(Asked):
     """Runs agents, records them, and replays what was recorded.
 
     Args:
-        store: a folder, `s3://bucket/prefix`, or an object store of `storage.objects`. By default the project's: that of the
-            nearest `kitchenlog.toml` or `[tool.kitchenlog]`, else `./.kitchenlog`.
+        store: a folder, `s3://bucket/prefix`, an object store of `storage.objects`, or a `.recording` that was exported: what is
+            recorded to that goes away with this. By default the project's: that of the nearest `kitchenlog.toml` or
+            `[tool.kitchenlog]`, else `./.kitchenlog`.
         durable: what each run waits for: `batched` for nothing (it is on disk within 50 ms), `committed` until it is on disk,
             `stored` until its pack is in the store, 30 seconds at most.
         redact: applied to every value before it is recorded.
@@ -101,6 +102,8 @@ class Runtime(Asked):
     ) -> None:
         if durable not in DURABLE or when_full not in {"wait", "drop"}:
             raise RuntimeMisuse(f"durable is one of {', '.join(DURABLE)}, and when_full is wait or drop")
+        if portable.is_recording(store):
+            store = portable.unpack(store, self)
         self._place = place.find()
         self._where, self.place = self._place.resolve(store)
         self._settings = self._place.settings(key=key, s3=s3, spool=spool)
@@ -312,6 +315,25 @@ class Runtime(Asked):
     async def adiff(self, old: str, new: str) -> TraceDiff:
         """As `diff`, in a worker thread."""
         return await anyio.to_thread.run_sync(self.diff, old, new)
+
+    def export(self, trace_id: str, path: str | os.PathLike[str]) -> None:
+        """Write one trace to a file of its own, NAME.recording: `Runtime("NAME.recording")` opens it, anywhere.
+
+        It is a whole store with a key of its own. Its values are there as they were recorded; of a subject it tells nothing, so
+        that `forget` does not reach it.
+
+        Raises:
+            TraceNotFound: the store does not hold the trace.
+            StoreError: the trace is not whole, or the file cannot be written. What was there before stays.
+            RuntimeMisuse: the name does not end in .recording.
+        """
+        if not portable.is_recording(path):
+            raise RuntimeMisuse(f"{os.fspath(path)}: a trace is exported to a file whose name ends in {portable.SUFFIX}")
+        portable.write(Path(path), portable.export(self.load(trace_id).stored))
+
+    async def aexport(self, trace_id: str, path: str | os.PathLike[str]) -> None:
+        """As `export`, in a worker thread."""
+        await anyio.to_thread.run_sync(self.export, trace_id, path)
 
     def check(
         self, *, full: bool = False, quarantine: bool = False, progress: Callable[[int, int], None] | None = None
