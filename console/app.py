@@ -1,4 +1,4 @@
-"""The command: `kitchenlog run | list | show | query | replay | plan | check | seal | merge | index | diff | graph | certificate`.
+"""The command: `kitchenlog run | list | show | query | replay | plan | check | seal | merge | index | diff | graph | certificate | test`.
 
 Exit codes: 0 done and ok; 1 done, and something differs or is blocked; 2 it could not be done.
 """
@@ -13,7 +13,7 @@ from typing import Any
 import click
 
 import runtime
-from console import certificate_command, foreign, report, table
+from console import certificate_command, foreign, regression_command, report, table
 from console.replay_options import ReplayOptions, replay_options
 from console.session import DIFFERS, State, clearly, emit, fail, json_option, load_agent
 from runtime.plain import plain
@@ -133,6 +133,7 @@ def show(state: State, trace: str, *, full: bool, as_json: bool) -> None:
 
 
 main.add_command(certificate_command.certificate)
+main.add_command(regression_command.test)
 
 
 @main.command()
