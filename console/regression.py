@@ -114,7 +114,7 @@ class RecordedRun:
             told = "\n".join(f"    {entry}" for entry in refused)
             why = "it cannot be approved: what comes out now depends on this:"
             if replay.blocked and not self.live:
-                why = "it cannot be approved without calls that nobody recorded (--kitchenlog-live makes them, but no side effects):"
+                why = "it cannot be approved without calls that nobody recorded (--kitchenlog-live makes all but side effects):"
             raise AssertionError(visible(f"{why}\n{told}"))
         first = replay.diff().first
         self._runtime.export(replay.trace_id, self.path)
@@ -145,8 +145,8 @@ class RecordedRun:
     def _with_status(replay: Replay, one: SpanDiff) -> str:
         if one.address not in replay.certificate:
             return str(one)
-        head, sign, rest = str(one).partition("\n")
-        return f"{head}: {replay.certificate[one.address]}{sign}{rest}"
+        _, sign, rest = str(one).partition("\n")
+        return f"{replay.certificate[one.address]}{sign}{rest}"
 
 
 def _differing(replay: Replay) -> list[SpanDiff]:
