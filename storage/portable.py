@@ -6,6 +6,7 @@ keyed anew, so that the file tells nothing of the store it comes from, and nothi
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
 import io
 import itertools
@@ -18,31 +19,33 @@ import weakref
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeGuard
 
 import msgspec
 
-from storage import codec
+from storage import codec, keys, store_key
 from storage.assembly import INLINE_BYTES
-from storage.digest import KEY_BYTES, Mac
+from storage.digest import Mac
 from storage.errors import StorageError, StoreError, ValueLeftOut
+from storage.founding import FORMAT
 from storage.frames import Frame
-from storage.ids import trace_seconds
+from storage.opening import open_store
 from storage.pack.check import check as check_pack
 from storage.pack.reader import PackReader
 from storage.pack.writer import PackWriter
 from storage.records import Kind, Record, Ref, ref_of
+from storage.store import Store
+from storage.store_key import KEY_FILE
 from storage.stored import Stored
 from storage.values import Opaque
 
 SUFFIX: Final = ".recording"
 MAX_BYTES: Final = 512 * 2**20
-_STORE, _KEY, _PACK = "store.json", "key", "trace.pack"
-_LIMITS: Final = {_STORE: 4096, _KEY: 256, _PACK: MAX_BYTES}
+_PACK: Final = "trace.pack"
+_LIMITS: Final = {keys.STORE: 4096, KEY_FILE: 256, _PACK: MAX_BYTES}
 """The members, in order, and how many bytes each may have. Only what is in the pack is decompressed, and that has ceilings."""
 _REFS: Final = {Kind.HEADER: "input", Kind.INTENT: "request", Kind.SPAN: "output", Kind.END: "output"}
 """What the one reference of a record is called, where it is not `value`."""
-_FORMAT: Final = 1
 _LEFT_OUT: Final = frozenset({"certificate"})
 """Annotations that stay behind: only the store that issued a certificate can tell whether it is authentic."""
 _EPOCH: Final = (1980, 1, 1, 0, 0, 0)
@@ -61,20 +64,20 @@ def export(stored: Stored) -> bytes:
         raise StoreError(f"trace {name} is {stored.state}, and only a whole one can be exported{why}")
     if stored.header.minor or stored.header.features:
         raise StoreError(f"trace {name} was written by a newer kitchenlog, which is needed to export it")
-    key, store_id = secrets.token_bytes(KEY_BYTES), secrets.token_bytes(16)
-    mac = Mac(key)
+    key, store_id = store_key.new_key(), secrets.token_bytes(16)
+    mac = store_key.parse(key, "the new key")
     writer = PackWriter(store_id, secrets.token_bytes(8), mac)
     shared = {"manifest": stored.manifest, "environment": stored.environment}
     for data in shared.values():
         writer.share(mac("value", data), data)
     writer.add(_Rekeyed(stored, mac).frames())
     told = {
-        "format": _FORMAT,
+        "format": FORMAT,
         "id": store_id.hex(),
         "key_id": mac.key_id.hex(),
         "created": dt.datetime.now(dt.UTC).isoformat(timespec="seconds").replace("+00:00", "Z"),
     }
-    members = {_STORE: f"{json.dumps(told)}\n".encode(), _KEY: f"{key.hex()}\n".encode(), _PACK: writer.build()}
+    members = {keys.STORE: f"{json.dumps(told)}\n".encode(), KEY_FILE: f"{key}\n".encode(), _PACK: writer.build()}
     out = io.BytesIO()
     with zipfile.ZipFile(out, "w", zipfile.ZIP_STORED) as archive:
         for member, data in members.items():
@@ -154,7 +157,7 @@ class _Rekeyed:
         return known
 
 
-def is_recording(place: object) -> bool:
+def is_recording(place: object) -> TypeGuard[str | os.PathLike[str]]:
     """Whether a place that is meant to be a store is such a file, by its name."""
     return isinstance(place, (str, os.PathLike)) and Path(os.fspath(place)).suffix == SUFFIX
 
@@ -166,40 +169,33 @@ def unpack(file: str | os.PathLike[str], owner: object) -> str:
         StoreError: it is no such file, or not what was exported.
     """
     members = _members(Path(file))
-    writer, trace = _checked(Path(file), members)
     folder = Path(tempfile.mkdtemp(prefix="kitchenlog-"))
     weakref.finalize(owner, shutil.rmtree, folder, ignore_errors=True)
-    hour = dt.datetime.fromtimestamp(trace_seconds(trace), dt.UTC).strftime("%Y%m%d-%H")
-    (folder / "log").mkdir(mode=0o700)
-    hot = folder / "hot" / hour
-    hot.mkdir(mode=0o700, parents=True)
-    (folder / _STORE).write_bytes(members[_STORE])
-    (folder / _KEY).touch(0o600)
-    (folder / _KEY).write_bytes(members[_KEY])
-    (hot / f"{writer.hex()}-000000.pack").write_bytes(members[_PACK])
+    (folder / keys.LOG).mkdir(mode=0o700)
+    (folder / keys.STORE).write_bytes(members[keys.STORE])
+    (folder / KEY_FILE).touch(0o600)
+    (folder / KEY_FILE).write_bytes(members[KEY_FILE])
+    try:
+        with contextlib.closing(open_store(folder, create=False)) as store:
+            writer, trace = _checked(members[_PACK], store)
+    except (ValueError, StorageError) as error:
+        raise StoreError(f"{file} is no recording that was exported: {error}") from error
+    pack = folder / keys.pack(keys.hour_of(trace), writer, 0)
+    pack.parent.mkdir(mode=0o700, parents=True)
+    pack.write_bytes(members[_PACK])
     return str(folder)
 
 
-def _checked(file: Path, members: dict[str, bytes]) -> tuple[bytes, bytes]:
-    """(writer id, trace id) of what the members hold, every byte of which was looked at."""
-    try:
-        told = json.loads(members[_STORE])
-        key = bytes.fromhex(members[_KEY].decode("ascii").strip())
-        if not isinstance(told, dict) or told.get("format") != _FORMAT:
-            raise ValueError(f"its {_STORE} is of no format that this kitchenlog reads")
-        mac = Mac(key)
-        if told.get("key_id") != mac.key_id.hex():
-            raise ValueError("its key is not the one that it was made with")
-        found = check_pack(members[_PACK], mac, full=True)
-        if found:
-            raise ValueError(f"its {found[0].section} is damaged: {found[0].text}")
-        reader = PackReader.of_bytes(members[_PACK], mac=mac)
-        traces = list(reader.ids())
-        if reader.footer.header.store_id.hex() != told.get("id") or len(traces) != 1:
-            raise ValueError("its parts are not of one store and one trace")
-        return reader.footer.header.writer_id, traces[0]
-    except (ValueError, RecursionError, StorageError) as error:
-        raise StoreError(f"{file} is no recording that was exported: {error}") from error
+def _checked(pack: bytes, store: Store) -> tuple[bytes, bytes]:
+    """(writer id, trace id) of a pack that every byte was looked at of."""
+    found = check_pack(pack, store.mac, full=True)
+    if found:
+        raise ValueError(f"its {found[0].section} is damaged: {found[0].text}")
+    reader = PackReader.of_bytes(pack, mac=store.mac)
+    header, traces = reader.footer.header, list(reader.ids())
+    if header.store_id != store.id or len(traces) != 1:
+        raise ValueError("its parts are not of one store and one trace")
+    return header.writer_id, traces[0]
 
 
 def _members(file: Path) -> dict[str, bytes]:

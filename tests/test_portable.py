@@ -103,13 +103,13 @@ def test_the_file_tells_nothing_of_the_store_it_comes_from(kitchen: runtime.Runt
 
     with runtime.Runtime(file) as there:
         theirs = there.open(traced)
-        content = b"".join(path.read_bytes() for path in there.path.rglob("*") if path.is_file())
+        content = b"".join(path.read_bytes() for path in Path(there.place).rglob("*") if path.is_file())
         frames = repr([theirs.stored.header, theirs.stored.intents, theirs.stored.outcomes, theirs.stored.spans])
         assert theirs.stored.header.subject is None
         assert theirs.mac.key_id != ours.mac.key_id
         assert theirs.store_id != ours.store_id
         assert not digests & {call.result.digest for call in theirs.calls if call.result is not None}
-    key = (kitchen.path / "key").read_text("ascii").strip()
+    key = (Path(kitchen.place) / "key").read_text("ascii").strip()
     for secret in (key, ours.mac.key_id.hex(), ours.store_id):
         assert secret.encode() not in content
     for digest in digests:
@@ -135,7 +135,7 @@ def test_what_is_recorded_to_a_file_goes_away_and_the_file_stays(kitchen: runtim
     before = file.read_bytes()
 
     there = runtime.Runtime(file)
-    folder = there.path
+    folder = Path(there.place)
     there.run(bot(), "another")
     assert len(there.list()) == 2
     there.close()
