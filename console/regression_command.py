@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 import runtime
+from console.regression import RecordedRun
 from console.session import State, clearly, fail, load_agent
 from runtime import vocabulary
 from runtime.plain import brief, visible
@@ -67,13 +68,24 @@ def new(state: State, trace: str, out: Path | None, agent: str | None) -> None:
         test_file.write_text(text, "utf-8")
     except OSError as error:
         fail(f"{test_file}: {error.strerror}")
-    with runtime.Runtime(file) as carried:
-        certificate = carried.replay(recording.trace_id, agent=found).certificate
     click.echo(f"{test_file}\n{file}")
-    click.echo(f"as of now: {certificate}")
+    click.echo(f"as of now {_outcome(RecordedRun(file, found), contract='assert_contract' in text)}")
     if recording.stored.header.subject is not None:
         click.echo(f"kitchenlog: the trace is about a subject; `forget` does not reach {file}: remove it yourself", err=True)
     click.echo(f"next: python -m pytest {shlex.quote(str(test_file))}")
+
+
+def _outcome(run: RecordedRun, *, contract: bool) -> str:
+    """What the test will say."""
+    try:
+        certificate = run.assert_unchanged().certificate
+        if contract:
+            run.assert_contract()
+    except AssertionError as error:
+        return f"it fails: {error}"
+    finally:
+        run.close()
+    return f"it passes: {certificate}"
 
 
 def _agent_of(state: State, recording: runtime.Recording, given: str | None) -> tuple[str, runtime.Agent[Any, Any]]:
@@ -96,7 +108,7 @@ def _text(recording: runtime.Recording, name: str, function: str, file: str) -> 
     if not all(part.isidentifier() and not keyword.iskeyword(part) for part in parts):
         fail(f"{name!r} cannot be imported by a test: give --agent module:object in names of Python")
     spans = [address for address, span in recording.spans.items() if span.kind != "derive"]
-    contract = any(span.attributes.get("step.kind") in vocabulary.REQUIRED for span in recording.spans.values())
+    contract = any(str(span.attributes.get(vocabulary.STEP_KIND)) in vocabulary.REQUIRED for span in recording.spans.values())
     return _TEST.format(
         agent=_word(recording.agent, "."), trace=recording.trace_id, module=module, name=attribute.partition(".")[0],
         object=attribute, file=file, function=function, given=_comment(brief(recording.input_value, 90)),

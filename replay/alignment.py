@@ -75,12 +75,14 @@ def align(old: Sequence[Item], new: Sequence[Item]) -> list[Pair]:
         waiting: dict[Hashable, deque[Item]] = defaultdict(deque)
         for item in right:
             waiting[rule(item)].append(item)
-        for item in list(left):
+        taken: set[int] = set()
+        for item in left:
             key = rule(item)
             if key is not None and waiting[key]:
                 partner[id(item)] = other = waiting[key].popleft()
-                left.remove(item)
-                right.remove(other)
+                taken.add(id(other))
+        left = [item for item in left if id(item) not in partner]
+        right = [item for item in right if id(item) not in taken]
     old_of = {id(two): one for one in old if (two := partner.get(id(one))) is not None}
     added: dict[int, list[Item]] = defaultdict(list)
     place = 0

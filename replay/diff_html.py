@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Final
 
 from replay import markup
 from replay.difference import Change
@@ -11,7 +12,9 @@ from replay.ranking import Ranking
 from replay.trace_diff import SpanDiff, TraceDiff, deltas
 from replay.words import Piece
 
-_SHOWN = 400
+_SHOWN: Final = 400
+"""Characters of a value."""
+_FIELDS: Final = 100
 _STYLES = {
     "removed": "background:#fce8e6;color:#7c1d18;text-decoration:line-through;white-space:pre-wrap",
     "added": "background:#e3f5e6;color:#0d4a20;text-decoration:none;white-space:pre-wrap",
@@ -36,8 +39,10 @@ def _span(one: SpanDiff, *, opened: bool) -> Markup:
 
 
 def _fields(one: SpanDiff) -> Iterator[Markup]:
-    for field in one.fields:
+    for field in one.fields[:_FIELDS]:
         yield _documents(field) if isinstance(field, Ranking) else _change(field)
+    if len(one.fields) > _FIELDS:
+        yield markup.tag("div", f"... and {len(one.fields) - _FIELDS:,} fields more, all of them in JSON", style="color:gray")
 
 
 def _documents(ranking: Ranking) -> Markup:

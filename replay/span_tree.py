@@ -108,8 +108,9 @@ class _Replayed:
             if known is None and (recorded is None or (entry is not None and entry.status == "dropped")):
                 continue
             what = GLUE if spec.kind == "derive" else STEP
-            if known is None and entry is not None and entry.status == "blocked":
-                yield Item(spec.name, spec.name, what, None, BLOCKED)
+            if known is None and (entry is None or entry.status == "blocked"):  # it was not reached
+                if what == STEP:
+                    yield Item(spec.name, spec.name, what, None, BLOCKED)
                 continue
             yield self._span(spec.name, spec.name, what, None, known, recorded)
 

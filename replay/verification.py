@@ -79,13 +79,16 @@ class _Certificate(msgspec.Struct, forbid_unknown_fields=True):
     digest: str
 
 
-def verify(data: bytes, mac: Mac | None, stored: Callable[[str], Any] | None = None) -> Verification:
+def verify(
+    data: bytes, mac: Mac | None, stored: Callable[[str], Any] | None = None, *, missing: str = "no store is here"
+) -> Verification:
     """Check a certificate.
 
     Args:
         data: the JSON text of a certificate.
         mac: of the store that it may have been issued by.
         stored: gives the certificate that the replay's own trace holds, or None; it names what was altered, and decides nothing.
+        missing: why there are no digests.
 
     Raises:
         BadCertificate: it is none, or of a newer version.
@@ -93,8 +96,8 @@ def verify(data: bytes, mac: Mac | None, stored: Callable[[str], Any] | None = N
     told, read = _read(data)
     differs = list(_contradictions(read))
     if mac is None or mac.key_id.hex() != read.head.key:
-        why = "no store is here" if mac is None else f"the store's key is {mac.key_id.hex()}"
-        reason = f"{why}, and it was issued with key {read.head.key} of store {read.head.store}"
+        why = missing if mac is None else f"the store's key is {mac.key_id.hex()}"
+        reason = f"it was issued with key {read.head.key} of store {read.head.store}; {why}"
         return Verification("altered" if differs else "consistent", told, tuple(differs), reason)
     head = told["head"]
     for place, entry in enumerate(told["entries"]):
@@ -105,8 +108,14 @@ def verify(data: bytes, mac: Mac | None, stored: Callable[[str], Any] | None = N
         differs.append("the head, or the list of entries: not what was certified")
     known = None if not differs or stored is None else stored(read.head.replay)
     if known is not None:
-        differs += [f"the replay's trace says otherwise: {change}" for change in changes(known, told)]
+        differs += [f"the replay's trace says otherwise: {change}" for change in changes(known, _content(told))]
     return Verification("altered" if differs else "authentic", told, tuple(differs))
+
+
+def _content(told: dict[str, Any]) -> dict[str, Any]:
+    """A certificate without its digests, as the replay's trace holds it."""
+    entries = [{name: value for name, value in entry.items() if name != "digest"} for entry in told["entries"]]
+    return {name: entries if name == "entries" else value for name, value in told.items() if name != "digest"}
 
 
 def stored_in(load: Callable[[str], Recording], trace: str) -> Any:

@@ -475,10 +475,10 @@ class Runtime(Asked):
         from replay import verification
 
         try:
-            mac = self._reading().mac
-        except StoreError:  # without a store there is no key: what it is worth then, the verdict says
-            mac = None
-        return verification.verify(data, mac, lambda trace: verification.stored_in(self.load, trace))
+            mac, missing = self._reading().mac, ""
+        except StoreError as error:  # without a store there is no key: what it is worth then, the verdict says
+            mac, missing = None, str(error)
+        return verification.verify(data, mac, lambda trace: verification.stored_in(self.load, trace), missing=missing)
 
     async def averify_certificate(self, data: bytes) -> Verification:
         """As `verify_certificate`, in a worker thread."""

@@ -17,8 +17,9 @@ from rich.console import Console
 
 import runtime
 from console import diff_report
-from replay import alignment, ranking, words
+from replay import Replay, alignment, ranking, span_tree, words
 from replay.difference import Change, changes
+from replay.result import replay, request_of
 from replay.trace_diff import SpanDiff
 from runtime import Graph, effect, step
 from tests.one_step import only
@@ -104,16 +105,16 @@ def test_the_cause_comes_before_what_followed_from_it(kitchen: runtime.Runtime) 
 
 def test_a_replay_and_its_trace_tell_the_same_difference(kitchen: runtime.Runtime) -> None:
     run = kitchen.run(bot(), "when")
-    replay = kitchen.replay(run.trace_id, swap={"rerank": backwards}, live="needed")
+    done = kitchen.replay(run.trace_id, swap={"rerank": backwards}, live="needed")
 
-    now, later = replay.diff(), kitchen.diff(run.trace_id, replay.trace_id)
+    now, later = done.diff(), kitchen.diff(run.trace_id, done.trace_id)
 
     def told(found: Any) -> list[Any]:
         return [(one.address, one.kind, one.fields, one.code) for one in found.spans]
 
     assert told(now) == told(later)
     assert (now.same, now.new_total.tokens) == (later.same, later.new_total.tokens)
-    assert now.new == replay.trace_id
+    assert now.new == done.trace_id
 
 
 def test_documents_are_compared_by_rank(kitchen: runtime.Runtime) -> None:
@@ -174,12 +175,12 @@ def test_tokens_cost_and_time_of_both_sides(kitchen: runtime.Runtime) -> None:
 def test_a_live_call_in_a_replay_tells_what_it_took(kitchen: runtime.Runtime) -> None:
     run = kitchen.run(bot(), "when")
 
-    replay = kitchen.replay(run.trace_id, swap={"rerank": backwards}, live="needed")
+    done = kitchen.replay(run.trace_id, swap={"rerank": backwards}, live="needed")
 
-    [call] = [call for call in kitchen.open(replay.trace_id).calls if call.address == "generate/ask"]
+    [call] = [call for call in kitchen.open(done.trace_id).calls if call.address == "generate/ask"]
     assert call.attributes["gen_ai.usage.input_tokens"] == 4
     assert call.duration_ns > 0
-    assert all(call.duration_ns >= 0 for call in kitchen.open(replay.trace_id).calls)
+    assert all(call.duration_ns >= 0 for call in kitchen.open(done.trace_id).calls)
 
 
 def test_calls_that_change_places_are_moved_and_not_changed(kitchen: runtime.Runtime) -> None:
@@ -216,11 +217,11 @@ def test_calls_that_came_and_went(kitchen: runtime.Runtime) -> None:
 def test_what_a_blocked_replay_never_made_is_not_called_equal(kitchen: runtime.Runtime) -> None:
     run = kitchen.run(bot(), "when")
 
-    replay = kitchen.replay(run.trace_id, swap={"rerank": backwards})
+    done = kitchen.replay(run.trace_id, swap={"rerank": backwards})
 
-    assert str(replay.diff()["generate"].fields[0]) == '.status: "ok" -> "blocked"'
-    assert replay.diff()["generate/ask"].kind == "changed"
-    assert kitchen.open(replay.trace_id).spans["generate"].result.status == "blocked"
+    assert str(done.diff()["generate"].fields[0]) == '.status: "ok" -> "blocked"'
+    assert done.diff()["generate/ask"].kind == "changed"
+    assert kitchen.open(done.trace_id).spans["generate"].result.status == "blocked"
 
 
 def test_a_step_below_a_blocked_one_has_no_outcome_in_the_replays_trace(kitchen: runtime.Runtime) -> None:
@@ -231,10 +232,10 @@ def test_a_step_below_a_blocked_one_has_no_outcome_in_the_replays_trace(kitchen:
     answer = graph.add(generate, graph.input, graph.add(retrieve, graph.input))
     run = kitchen.run(graph.build(graph.add(last, answer)), "when")
 
-    replay = kitchen.replay(run.trace_id, swap={"rerank": backwards})
+    done = kitchen.replay(run.trace_id, swap={"rerank": backwards})
 
-    assert replay.diff()["last"].kind == "changed"
-    assert kitchen.open(replay.trace_id).spans["last"].result.status == "blocked"
+    assert done.diff()["last"].kind == "changed"
+    assert kitchen.open(done.trace_id).spans["last"].result.status == "blocked"
 
 
 def test_the_outcome_of_a_step_that_diverged_is_in_the_difference(kitchen: runtime.Runtime) -> None:
@@ -244,10 +245,10 @@ def test_the_outcome_of_a_step_that_diverged_is_in_the_difference(kitchen: runti
     run = kitchen.run(only(unsteady), 1)
     MODE["plus"] = 5
 
-    replay = kitchen.replay(run.trace_id)
+    done = kitchen.replay(run.trace_id)
 
-    assert replay.certificate["unsteady"].status == "diverged"
-    assert replay.diff()["unsteady"].fields == (Change(".output", 1, 6),)
+    assert done.certificate["unsteady"].status == "diverged"
+    assert done.diff()["unsteady"].fields == (Change(".output", 1, 6),)
 
 
 def test_what_could_not_be_recorded_is_never_called_equal(kitchen: runtime.Runtime) -> None:
@@ -357,3 +358,30 @@ def test_a_span_with_many_fields_says_how_many_it_leaves_out() -> None:
 
     assert str(made).splitlines()[-1].strip() == "... and 28 fields more, all of them in JSON"
     assert len(made.to_json()["fields"]) == 40
+
+
+def test_a_replay_of_a_damaged_trace_is_not_called_equal(kitchen: runtime.Runtime) -> None:
+    run = kitchen.run(bot(), "when")
+    recording = kitchen.open(run.trace_id)
+    recording.stored.state, recording.stored.damage = "damaged", ["a record is missing"]
+    request = request_of(recording, bot(), swap=None, override=None, live=None, budget_usd=None, code="current")
+
+    async def call() -> Replay:
+        return await replay(recording, bot(), request, redact=lambda value: value, call="")
+
+    done = anyio.run(call)
+
+    assert not done.certificate.ok
+    assert done.diff()["side"].kind == "changed"
+    assert {step.mode for step in done.plan.steps} == {"blocked"}
+    assert done.plan.runs == ()
+
+
+def test_thousands_of_calls_are_aligned_at_once() -> None:
+    def items(count: int) -> list[span_tree.Item]:
+        return [span_tree.Item(f"a/ask#{number}", "ask", "effect", str(number % 50).encode(), None) for number in range(count)]
+
+    pairs = alignment.align(items(20_000), items(20_001)[::-1])
+
+    assert len(pairs) == 20_001
+    assert sum(one is None for one, _ in pairs) == 1

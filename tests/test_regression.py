@@ -63,7 +63,7 @@ def project(tmp_path: Path) -> Path:
     trace = json.loads(ran.stdout)["trace_id"]
     made = kitchenlog(tmp_path, "test", "new", trace, "--out", "tests", "--agent", "bot:agent")
     assert made.returncode == 0, made.stderr
-    assert "as of now: proved: 3 steps reproduced; 1 call reused" in made.stdout
+    assert "as of now it passes: proved: 3 steps reproduced; 1 call reused" in made.stdout
     (tmp_path / "calls.txt").unlink()
     return tmp_path
 
