@@ -15,7 +15,8 @@ from replay.trace_diff import SHOWN, SpanDiff, TraceDiff, deltas
 from runtime.plain import visible
 
 _COLOURS = {"added": "green", "removed": "red", "changed": "yellow", "moved": "cyan", "unknown": "bold red"}
-_PIECES = {"same": "", "removed": "red strike", "added": "green"}
+_PIECES = {"same": ("", "", ""), "removed": ("[-", "-]", "red"), "added": ("{+", "+}", "green")}
+"""What stands around a piece, so that it is told apart without colours too, and its colour."""
 _AROUND = 40
 """Characters of an unchanged run that are shown at each end of it."""
 
@@ -69,7 +70,8 @@ def _change(field: Change) -> Text:
         shown = text
         if kind == "same" and len(text) > 2 * _AROUND:
             shown = f"{text[:_AROUND]} … {text[-_AROUND:]}"
-        made.append(visible(shown), style=f"not dim {_PIECES[kind]}")
+        opened, closed, colour = _PIECES[kind]
+        made.append(f"{opened}{visible(shown)}{closed}", style=f"not dim {colour}")
     if not pieces:
         old, new = (visible("(absent)" if side is None else side) for side in field.sides(70))
         made.append(old, style="not dim red").append(" -> ").append(new, style="not dim green")

@@ -11,7 +11,7 @@ from replay.difference import ABSENT, Change
 from replay.measures import total
 from replay.ranking import Ranking
 from replay.replayer import Replayer
-from replay.span_tree import EFFECT, GLUE, Item, Tree
+from replay.span_tree import EFFECT, GLUE, STEP, Item, Tree
 from replay.trace_diff import SpanDiff, TraceDiff
 from replay.unknown import opaque
 from runtime import streams
@@ -146,7 +146,8 @@ def _differ(one: Item, two: Item) -> tuple[SpanDiff | None, bool]:
         code = one.fingerprint.hex()[:4], two.fingerprint.hex()[:4]
     if not asked and not told and not note and not moved:
         return None, False
-    measures = (one.measures, two.measures) if one.what == EFFECT else (None, None)
+    timed = one.what == STEP and None not in {one.measures.duration_ms, two.measures.duration_ms}
+    measures = (one.measures, two.measures) if timed or one.what == EFFECT else (None, None)
     made = SpanDiff(
         two.address,
         "moved" if moved else kind,

@@ -103,10 +103,21 @@ def _fields(old: dict[Any, Any], new: dict[Any, Any], path: str) -> _Pairs:
 
 
 def _items(old: list[Any], new: list[Any], path: str) -> _Pairs:
-    for place in range(max(len(old), len(new))):
-        one = old[place] if place < len(old) else ABSENT
-        two = new[place] if place < len(new) else ABSENT
+    """Pairs by place. Where one list is longer, what both end with is passed over: what came or went shifts the others."""
+    ends = 0
+    if len(old) != len(new):
+        shorter = min(len(old), len(new))
+        begins = next((place for place in range(shorter) if not _same(old[place], new[place])), shorter)
+        while ends < shorter - begins and _same(old[-1 - ends], new[-1 - ends]):
+            ends += 1
+    for place in range(max(len(old), len(new)) - ends):
+        one = old[place] if place < len(old) - ends else ABSENT
+        two = new[place] if place < len(new) - ends else ABSENT
         yield one, two, f"{path}[{place}]"
+
+
+def _same(one: Any, two: Any) -> bool:
+    return next(walk(one, two), None) is None
 
 
 def first(old: Any, new: Any) -> str:

@@ -32,7 +32,7 @@ class SpanDiff:
     """The beginnings of both fingerprints, where other code ran."""
     old: Measures | None = None
     new: Measures | None = None
-    """What the call told of itself; None for what is no effect, or is not there."""
+    """What a call told of itself, and how long a step took where both ran live; else None."""
     note: str = ""
 
     @property

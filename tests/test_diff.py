@@ -17,11 +17,13 @@ from rich.console import Console
 
 import runtime
 from console import diff_report
+from console.session import emit
 from replay import Replay, alignment, ranking, span_tree, words
 from replay.difference import Change, changes
 from replay.result import replay, request_of
 from replay.trace_diff import SpanDiff
 from runtime import Graph, effect, step
+from runtime.plain import HIDDEN
 from tests.one_step import only
 
 MODE: dict[str, Any] = {}
@@ -385,3 +387,46 @@ def test_thousands_of_calls_are_aligned_at_once() -> None:
 
     assert len(pairs) == 20_001
     assert sum(one is None for one, _ in pairs) == 1
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "told"),
+    [
+        (["a", "b", "c"], ["b", "c"], ['[0]: "a" -> (absent)']),
+        (["b", "c"], ["a", "b", "c"], ['[0]: (absent) -> "a"']),
+        (["a", "b"], ["a", "b", "c"], ['[2]: (absent) -> "c"']),
+        (["a", "x", "c"], ["a", "c"], ['[1]: "x" -> (absent)']),
+        (["a", "a"], ["a"], ['[1]: "a" -> (absent)']),
+        ([1], [True, 1], ["[0]: (absent) -> true"]),
+        ([1, 2], [True, 2, 2], ["[0]: 1 -> true", "[1]: (absent) -> 2"]),
+        ([], ["a"], ['[0]: (absent) -> "a"']),
+    ],
+)
+def test_an_item_that_came_or_went_does_not_change_the_others(old: Any, new: Any, told: list[str]) -> None:
+    assert [str(change) for change in changes(old, new)] == told
+
+
+LISTS = st.recursive(st.sampled_from([0, 1, True, 1.0, "a", None, float("nan")]), lambda inner: st.lists(inner, max_size=4))
+
+
+@given(LISTS, LISTS)
+def test_values_without_a_change_are_equal_with_their_types(old: Any, new: Any) -> None:
+    assert bool(list(changes(old, new))) == (repr(old) != repr(new))
+
+
+def test_a_list_nested_as_deep_as_can_be_recorded_is_compared() -> None:
+    def deep(inner: Any) -> Any:
+        for _ in range(5000):
+            inner = [inner]
+        return inner
+
+    assert len(list(changes([deep(1), 2], [deep(2), 2, 2]))) == 2
+
+
+def test_json_at_the_terminal_hides_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+    emit({"text": HOSTILE, "\u202e": "naïve \u200d ok"})
+
+    text = capsys.readouterr().out
+    assert not HIDDEN.search(text)
+    assert json.loads(text) == {"text": HOSTILE, "\u202e": "naïve \u200d ok"}
+    assert "naïve" in text

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import tempfile
 from typing import Any
@@ -9,13 +10,15 @@ from typing import Any
 import anyio
 import pytest
 from hypothesis import given, settings
+from hypothesis import strategies as st
 
 import runtime
 from replay.plan import Plan, Step
 from replay.replayer import Replayer
-from replay.result import Replay
+from replay.result import Replay, replay, request_of
 from runtime import Graph, effect, step
 from runtime.recording import Recording, static
+from tests import law
 from tests.test_diff import HOSTILE, Tags
 from tests.test_law import EXAMPLES, cases, choose_swaps, record, replayed
 
@@ -28,7 +31,7 @@ def never_does_more(plan: Plan, replay: Replay, recording: Recording) -> None:
         above = ["/".join(address.split("/")[: depth + 1]) for depth in range(address.count("/") + 1)]
         assert runs & set(above), f"{address} ran and is not in the plan"
         assert address not in known or address in runs, f"{address} ran, and the plan says {plan[address].mode}"
-    live = [entry.address for entry in replay.certificate if entry.status == "live"]
+    live = live_calls(replay)
     planned = {static(one.address) for one in plan.steps if one.recorded is not None}
     opened = {static(address) for address in plan.open}
     for address in map(static, live):
@@ -39,7 +42,11 @@ def never_does_more(plan: Plan, replay: Replay, recording: Recording) -> None:
         assert plan.bounds.calls.high == 0
 
 
-@settings(EXAMPLES, max_examples=150)
+def live_calls(replay: Replay) -> list[str]:
+    return [entry.address for entry in replay.certificate if entry.status == "live" and entry.kind == "effect"]
+
+
+@settings(EXAMPLES, max_examples=60)
 @given(cases())
 def test_no_replay_does_more_than_its_plan(case: Any) -> None:
     program, recorded_on, replayed_on, picks = case
@@ -49,6 +56,25 @@ def test_no_replay_does_more_than_its_plan(case: Any) -> None:
         for swaps in (False, True):
             done = replayed(program, recording, replayed_on, Replayer, swaps=swaps)
             never_does_more(done.plan, done, recording)
+
+
+@settings(EXAMPLES, max_examples=60)
+@given(cases(), st.lists(st.integers(0, 99), min_size=1, max_size=3))
+def test_no_replay_calls_live_what_its_plan_does_not_name(case: Any, chosen: list[int]) -> None:
+    program, recorded_on, replayed_on, picks = case
+    with tempfile.TemporaryDirectory() as folder:
+        recording = record(program, recorded_on, folder)
+    program = choose_swaps(program, recording, picks)
+    addresses = [address for address in recording.addresses() if "~" not in address]
+    live = [addresses[place % len(addresses)] for place in chosen]
+    law.LIVE = True
+    agent = law.build(program)
+    for swapped in (False, True):
+        swap = {address: law.swap_step(program, address, body) for address, body in program.swaps.items()} if swapped else None
+        request = request_of(recording, agent, swap=swap, override=None, live=live, budget_usd=None, code="current")
+        made = functools.partial(replay, recording, agent, request, redact=lambda value: value, call="")
+        done = anyio.run(made, backend=replayed_on)
+        never_does_more(done.plan, done, recording)
 
 
 @effect
@@ -129,8 +155,7 @@ def test_bounds_are_those_of_the_recording(
     assert (found.seconds.high > 0) == (found.calls.high > 0)
     replay = kitchen.replay(run.trace_id, **options)
     never_does_more(plan, replay, run.recording)
-    live = sum(entry.status == "live" for entry in replay.certificate)
-    assert found.calls.low <= live <= found.calls.high
+    assert found.calls.low <= len(live_calls(replay)) <= found.calls.high
     assert replay.spent_usd <= found.cost_usd.high
 
 
@@ -187,7 +212,7 @@ def test_the_shipped_recording_and_its_plan(tmp_path: Any) -> None:
             plan = kitchen.plan(trace, agent=bot.agent, **options)
             replay = kitchen.replay(trace, agent=bot.agent, **options)
             never_does_more(plan, replay, kitchen.open(trace))
-            live = [entry.address for entry in replay.certificate if entry.status == "live"]
+            live = live_calls(replay)
             assert plan.bounds.calls.low <= len(live) <= plan.bounds.calls.high
             assert replay.spent_usd <= plan.bounds.cost_usd.high
             counts.append((len(live), plan.bounds.calls.high))
