@@ -27,6 +27,7 @@ from runtime.live_run import DURABLE, Durable, Run, run_live
 from runtime.recording import Recording
 from runtime.sql import Asked
 from runtime.registry import Agents, agent_of
+from runtime.registry import choose
 from runtime.where import parse
 from storage import codec, portable
 from storage.check import Report, check
@@ -115,7 +116,7 @@ class Runtime(Asked):
         self._store: Store | None = None
         self.log: Log | None = None
         """The log that runs are recorded to, once there was one."""
-        self._agents: Agents = {}
+        self._agents: dict[tuple[str, bytes], Agent[Any, Any]] = {}
         self._lock = threading.RLock()
         self._runs = random.Random().randrange(CHECK_EVERY)
 
@@ -178,7 +179,7 @@ class Runtime(Asked):
         self._agents[agent.name, agent.fingerprint] = agent
 
     def _agent_of(self, found: Recording, agent: Agent[Any, Any] | None) -> Agent[Any, Any]:
-        return agent if agent is not None else agent_of(self._agents, found)
+        return agent if agent is not None else choose(self._agents, found)
 
     # running
 

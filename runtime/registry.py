@@ -1,22 +1,24 @@
-"""Which of the agents known here replays a trace."""
+"""Which known agent replays a trace."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from runtime.agent import Agent
 from runtime.errors import UnknownAgent
 from runtime.recording import Recording
 
-Agents = dict[tuple[str, bytes], Agent[Any, Any]]
-"""By name and fingerprint."""
 
-
-def agent_of(agents: Agents, found: Recording) -> Agent[Any, Any]:
+def choose(agents: Mapping[tuple[str, bytes], Agent[Any, Any]], found: Recording) -> Agent[Any, Any]:
     """The agent of the recorded name and fingerprint, else the only one of that name.
 
+    Args:
+        agents: that are known, by name and fingerprint.
+        found: the trace.
+
     Raises:
-        UnknownAgent: there is none, or there are several and none is the recorded one.
+        UnknownAgent: there is none, or several of that name and none of that fingerprint.
     """
     same = [one for (name, _), one in agents.items() if name == found.agent]
     for one in same:

@@ -62,7 +62,7 @@ def export(stored: Stored) -> bytes:
     if stored.state != "whole":
         why = f": {stored.damage[0]}" if stored.damage else ""
         raise StoreError(f"trace {name} is {stored.state}, and only a whole one can be exported{why}")
-    if stored.header.minor or stored.header.features:
+    if stored.header.minor:
         raise StoreError(f"trace {name} was written by a newer kitchenlog, which is needed to export it")
     key, store_id = store_key.new_key(), secrets.token_bytes(16)
     mac = store_key.parse(key, "the new key")
