@@ -44,6 +44,8 @@ def compare_trees(old: Tree, new: Tree) -> TraceDiff:
     given = tuple(fields(codec.decode_any(old.given), codec.decode_any(new.given)))
     if given:
         found.append(SpanDiff("input", "changed", given, "input"))
+    elif (unknown := codec.unknown_part(old.given) or codec.unknown_part(new.given)) is not None:
+        found.append(SpanDiff("input", "unknown", (), "input", note=opaque("it", unknown)))
     same = 0
     pairs = align(old.items, new.items)
     for pair in pairs:
@@ -129,17 +131,16 @@ def _differ(one: Item, two: Item) -> tuple[SpanDiff | None, bool]:
     """How two that belong together differ, and whether they were asked otherwise."""
     asked = tuple(fields(_request(one), _request(two), "request")) if one.asked != two.asked else ()
     told: tuple[Change | Ranking, ...] = ()
-    note = ""
-    kind = "changed"
-    known = one.result is not None and two.result is not None
-    if one.result is None or two.result is None or not one.result.same(two.result):
+    equal = one.result is not None and two.result is not None and one.result.same(two.result)
+    if not equal:
         told = tuple(_outcome_fields(_told(one.result, is_stream=one.is_stream), _told(two.result, is_stream=two.is_stream)))
-        if not told:
-            unknown = next((found for side in (one, two) if side.result is not None and (found := side.result.unknown)), None)
-            if unknown is not None:
-                kind, note = "unknown", opaque("its outcome", unknown)
-            elif known:
-                note = "equal as data, another encoding"
+    note, kind = "", "changed"
+    if not asked and not told:
+        note = _unknown(one, two)
+        if note:
+            kind = "unknown"
+        elif not equal and one.result is not None and two.result is not None:
+            note = "equal as data, another encoding"
     moved = one.address != two.address
     code = None
     if one.fingerprint and two.fingerprint and one.fingerprint != two.fingerprint:
@@ -160,6 +161,16 @@ def _differ(one: Item, two: Item) -> tuple[SpanDiff | None, bool]:
         note=note,
     )
     return made, bool(asked) or moved
+
+
+def _unknown(one: Item, two: Item) -> str:
+    """Why nothing tells whether two are equal, or nothing."""
+    for item in (one, two):
+        if item.request is not None and (unknown := codec.unknown_part(item.request)) is not None:
+            return opaque("its request", unknown)
+        if item.result is not None and (unknown := item.result.unknown) is not None:
+            return opaque("its outcome", unknown)
+    return ""
 
 
 def fields(old: Any, new: Any, path: str = "") -> Iterator[Change | Ranking]:

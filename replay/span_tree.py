@@ -139,7 +139,7 @@ class _Replayed:
         recorded = asked.recorded
         if not asked.effect:
             span = None if recorded is None else recorded.span
-            return self._span(asked.address, asked.name, STEP, asked.request, asked.result, span)
+            return self._span(asked.address, asked.name, STEP, asked.request, asked.result or BLOCKED, span)
         if recorded is not None and not asked.live:
             told = measure(recorded.attributes, recorded.duration_ns)
         else:

@@ -24,7 +24,7 @@ from replay.result import replay, request_of
 from replay.trace_diff import SpanDiff
 from runtime import Graph, effect, step
 from runtime.plain import HIDDEN
-from tests.one_step import only
+from tests.one_step import LONE, only
 
 MODE: dict[str, Any] = {}
 
@@ -253,15 +253,25 @@ def test_the_outcome_of_a_step_that_diverged_is_in_the_difference(kitchen: runti
     assert done.diff()["unsteady"].fields == (Change(".output", 1, 6),)
 
 
+@effect
+async def take(thing: Any) -> int:
+    return 1
+
+
 def test_what_could_not_be_recorded_is_never_called_equal(kitchen: runtime.Runtime) -> None:
-    async def opaque(value: int) -> Any:
-        return {"lock": anyio.Lock()}
+    async def opaque(value: Any) -> Any:
+        await take(LONE)
+        return {"text": LONE}
 
-    one, two = (kitchen.run(only(opaque), 1) for _ in range(2))
+    one, two = (kitchen.run(only(opaque, Any), LONE) for _ in range(2))
 
-    [found] = [one for one in kitchen.diff(one.trace_id, two.trace_id).spans if one.address == "opaque"]
+    found = kitchen.diff(one.trace_id, two.trace_id)
 
-    assert found.kind in {"unknown", "changed"}
+    assert [(span.address, span.kind) for span in found.spans] == [
+        ("input", "unknown"), ("opaque/take", "unknown"), ("opaque", "unknown"),
+    ]  # fmt: skip
+    assert found.same == 0
+    assert "could not be recorded" in found["opaque/take"].note
 
 
 def test_streams_are_compared_by_what_they_said(kitchen: runtime.Runtime) -> None:
