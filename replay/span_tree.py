@@ -145,5 +145,10 @@ class _Replayed:
         else:
             told = measure(asked.attributes, asked.duration_ns)
         is_stream = bool(asked.flags & STREAM)
-        result = asked.result or BLOCKED
+        result = asked.result or _unfinished(recorded)
         return Item(asked.address, asked.name, EFFECT, asked.request, result, told, is_stream=is_stream)
+
+
+def _unfinished(recorded: Call | None) -> Result:
+    """Of a call that was not answered: refused, or, where there is an answer, given up by its step before that one's turn."""
+    return BLOCKED if recorded is None or recorded.result is None else recorded.result

@@ -5,13 +5,14 @@ from __future__ import annotations
 import io
 import json
 import re
+import tempfile
 from collections.abc import AsyncIterator
 from html.parser import HTMLParser
 from typing import Any
 
 import anyio
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from rich.console import Console
 
@@ -20,11 +21,13 @@ from console import diff_report
 from console.session import emit
 from replay import Replay, alignment, ranking, span_tree, words
 from replay.difference import Change, changes
+from replay.replayer import Replayer
 from replay.result import replay, request_of
 from replay.trace_diff import SpanDiff
 from runtime import Graph, effect, step
 from runtime.plain import HIDDEN
 from tests.one_step import LONE, only
+from tests.test_law import EXAMPLES, cases, record, replayed
 
 MODE: dict[str, Any] = {}
 
@@ -440,3 +443,18 @@ def test_json_at_the_terminal_hides_nothing(capsys: pytest.CaptureFixture[str]) 
     assert not HIDDEN.search(text)
     assert json.loads(text) == {"text": HOSTILE, "\u202e": "naïve \u200d ok"}
     assert "naïve" in text
+
+
+@settings(EXAMPLES, max_examples=80)
+@given(cases())
+def test_what_is_proved_has_no_difference_and_what_diverged_has_one(case: Any) -> None:
+    program, recorded_on, replayed_on, _ = case
+    with tempfile.TemporaryDirectory() as folder:
+        recording = record(program, recorded_on, folder)
+    done = replayed(program, recording, replayed_on, Replayer, swaps=False)
+
+    differing = [one for one in done.diff().spans if one.kind != "moved" or one.fields]
+
+    if done.certificate.proved:
+        assert differing == []
+    assert {entry.address for entry in done.certificate if entry.status == "diverged"} <= {one.address for one in differing}
