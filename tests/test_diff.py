@@ -5,14 +5,13 @@ from __future__ import annotations
 import io
 import json
 import re
-import tempfile
 from collections.abc import AsyncIterator
 from html.parser import HTMLParser
 from typing import Any
 
 import anyio
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
@@ -21,13 +20,12 @@ from console import diff_report
 from console.session import emit
 from replay import Replay, alignment, ranking, span_tree, words
 from replay.difference import Change, changes
-from replay.replayer import Replayer
 from replay.result import replay, request_of
 from replay.trace_diff import SpanDiff
 from runtime import Graph, effect, step
 from runtime.plain import HIDDEN
 from tests.one_step import LONE, only
-from tests.test_law import EXAMPLES, cases, record, replayed
+from tests.random_replays import RANDOM, SOME, recorded, replayed
 
 MODE: dict[str, Any] = {}
 
@@ -445,13 +443,12 @@ def test_json_at_the_terminal_hides_nothing(capsys: pytest.CaptureFixture[str]) 
     assert "naïve" in text
 
 
-@settings(EXAMPLES, max_examples=80)
-@given(cases())
+@SOME
+@given(RANDOM)
 def test_what_is_proved_has_no_difference_and_what_diverged_has_one(case: Any) -> None:
-    program, recorded_on, replayed_on, _ = case
-    with tempfile.TemporaryDirectory() as folder:
-        recording = record(program, recorded_on, folder)
-    done = replayed(program, recording, replayed_on, Replayer, swaps=False)
+    recording, program = recorded(case)
+
+    done = replayed(case, recording, program, swaps=False)
 
     differing = [one for one in done.diff().spans if one.kind != "moved" or one.fields]
 

@@ -2,25 +2,20 @@
 
 from __future__ import annotations
 
-import functools
 import json
-import tempfile
 from typing import Any
 
 import anyio
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given
 
 import runtime
 from replay.plan import Plan, Step
-from replay.replayer import Replayer
-from replay.result import Replay, replay, request_of
+from replay.result import Replay
 from runtime import Graph, effect, step
 from runtime.recording import Recording, static
-from tests import law
+from tests.random_replays import PLACES, RANDOM, SOME, recorded, replayed
 from tests.test_diff import HOSTILE, Tags
-from tests.test_law import EXAMPLES, cases, choose_swaps, record, replayed
 
 
 def never_does_more(plan: Plan, replay: Replay, recording: Recording) -> None:
@@ -46,34 +41,23 @@ def live_calls(replay: Replay) -> list[str]:
     return [entry.address for entry in replay.certificate if entry.status == "live" and entry.kind == "effect"]
 
 
-@settings(EXAMPLES, max_examples=60)
-@given(cases())
+@SOME
+@given(RANDOM)
 def test_no_replay_does_more_than_its_plan(case: Any) -> None:
-    program, recorded_on, replayed_on, picks = case
-    with tempfile.TemporaryDirectory() as folder:
-        recording = record(program, recorded_on, folder)
-        program = choose_swaps(program, recording, picks)
-        for swaps in (False, True):
-            done = replayed(program, recording, replayed_on, Replayer, swaps=swaps)
-            never_does_more(done.plan, done, recording)
+    recording, program = recorded(case)
+    for swaps, live in ((False, None), (True, None), (True, "needed")):
+        done = replayed(case, recording, program, swaps=swaps, live=live)
+        never_does_more(done.plan, done, recording)
 
 
-@settings(EXAMPLES, max_examples=60)
-@given(cases(), st.lists(st.integers(0, 99), min_size=1, max_size=3))
-def test_no_replay_calls_live_what_its_plan_does_not_name(case: Any, chosen: list[int]) -> None:
-    program, recorded_on, replayed_on, picks = case
-    with tempfile.TemporaryDirectory() as folder:
-        recording = record(program, recorded_on, folder)
-    program = choose_swaps(program, recording, picks)
+@SOME
+@given(RANDOM, PLACES)
+def test_no_replay_calls_live_what_its_plan_does_not_name(case: Any, places: list[int]) -> None:
+    recording, program = recorded(case)
     addresses = [address for address in recording.addresses() if "~" not in address]
-    live = [addresses[place % len(addresses)] for place in chosen]
-    law.LIVE = True
-    agent = law.build(program)
-    for swapped in (False, True):
-        swap = {address: law.swap_step(program, address, body) for address, body in program.swaps.items()} if swapped else None
-        request = request_of(recording, agent, swap=swap, override=None, live=live, budget_usd=None, code="current")
-        made = functools.partial(replay, recording, agent, request, redact=lambda value: value, call="")
-        done = anyio.run(made, backend=replayed_on)
+    live = [addresses[place % len(addresses)] for place in places]
+    for swaps in (False, True):
+        done = replayed(case, recording, program, swaps=swaps, live=live)
         never_does_more(done.plan, done, recording)
 
 
