@@ -1,4 +1,6 @@
-"""The command: `kitchenlog run | list | show | query | replay | plan | check | seal | merge | index | diff | graph | certificate | test`.
+"""The command.
+
+`kitchenlog run | list | show | query | replay | plan | check | seal | merge | index | diff | graph | certificate | test`
 
 Exit codes: 0 done and ok; 1 done, and something differs or is blocked; 2 it could not be done.
 """
@@ -130,10 +132,6 @@ def show(state: State, trace: str, *, full: bool, as_json: bool) -> None:
         emit(recording.to_json(full=full))
     else:
         report.show(recording, full=full, options=state.options)
-
-
-main.add_command(certificate_command.certificate)
-main.add_command(regression_command.test)
 
 
 @main.command()
@@ -324,3 +322,7 @@ def graph(agent: str, *, mermaid: bool, as_json: bool) -> None:
         emit(report.graph_json(found))
     else:
         click.echo(found.to_mermaid() if mermaid else found.to_text())
+
+
+main.add_command(certificate_command.certificate)
+main.add_command(regression_command.test)

@@ -25,9 +25,8 @@ from runtime.event_loop import run_until_done
 from runtime.listing import Listed, facts, summary
 from runtime.live_run import DURABLE, Durable, Run, run_live
 from runtime.recording import Recording
-from runtime.sql import Asked
-from runtime.registry import Agents, agent_of
 from runtime.registry import choose
+from runtime.sql import Asked
 from runtime.where import parse
 from storage import codec, portable
 from storage.check import Report, check
