@@ -1,4 +1,6 @@
-"""The command: `kitchenlog run | list | show | query | replay | plan | check | seal | merge | index | diff | graph`.
+"""The command.
+
+`kitchenlog run | list | show | query | replay | plan | check | seal | merge | index | diff | graph | certificate | test`
 
 Exit codes: 0 done and ok; 1 done, and something differs or is blocked; 2 it could not be done.
 """
@@ -13,7 +15,7 @@ from typing import Any
 import click
 
 import runtime
-from console import foreign, report, table
+from console import certificate_command, foreign, regression_command, report, table
 from console.replay_options import ReplayOptions, replay_options
 from console.session import DIFFERS, State, clearly, emit, fail, json_option, load_agent
 from runtime.plain import plain
@@ -187,16 +189,19 @@ def rebuild(state: State, *, as_json: bool) -> None:
 
 @main.command()
 @click.argument("trace")
+@click.option("--certificate", type=click.Path(path_type=Path), help="Write the certificate to this file, as JSON.")
 @replay_options
 @click.pass_obj
 @clearly
-def replay(state: State, trace: str, options: ReplayOptions, *, as_json: bool) -> None:
+def replay(state: State, trace: str, options: ReplayOptions, certificate: Path | None, *, as_json: bool) -> None:
     r"""Replay TRACE with its providers stubbed. Nothing calls a provider that --live does not name.
 
     \b
     Example: kitchenlog replay 48f9c3 --swap retrieve=fixes:retrieve --live needed
     """
     done = state.runtime.replay(trace, **options.keywords(state))
+    if certificate is not None:
+        certificate_command.write(done.certificate, certificate)
     if as_json:
         emit(done.to_json())
     else:
@@ -317,3 +322,7 @@ def graph(agent: str, *, mermaid: bool, as_json: bool) -> None:
         emit(report.graph_json(found))
     else:
         click.echo(found.to_mermaid() if mermaid else found.to_text())
+
+
+main.add_command(certificate_command.certificate)
+main.add_command(regression_command.test)

@@ -15,7 +15,9 @@ from rich.table import Table
 from rich.text import Text
 
 import runtime
-from runtime.plain import brief, plain
+from console import diff_report
+from replay.trace_diff import deltas
+from runtime.plain import brief, plain, visible
 from runtime.recording import Call, Span
 from runtime.scope import parent_address
 from storage import codec
@@ -173,27 +175,17 @@ def replay(done: Any, again: str | None) -> None:
 def plan(made: Any) -> None:
     """A plan."""
     out = _console()
-    table = _table("address", "mode", "reason")
+    table = _table("address", "mode", "reason", "recorded")
     for step in made.steps:
-        table.add_row(escape(step.address), _status(step.mode), escape(step.reason))
+        told = deltas(None, step.recorded).replace("unknown -> ", "")
+        table.add_row(escape(visible(step.address)), _status(step.mode), escape(visible(step.reason)), told)
     out.print(table)
-    out.print(
-        f"{len(made.runs)} steps run or may run; at most {made.live_calls} recorded calls go live",
-        markup=False,
-    )
+    out.print(made.head, markup=False, soft_wrap=True)
 
 
 def diff(made: Any) -> None:
     """A difference."""
-    out = _console()
-    for one in made.spans:
-        out.print(Text(one.address, style="bold").append(f"  {one.kind}", style="dim"))
-        for field in one.fields:
-            out.print(f"    {field}", markup=False, overflow="fold")
-    out.print(
-        f"first difference at {made.first}; {made.same} spans equal" if made.spans else f"equal in all {made.same} spans",
-        markup=False,
-    )
+    diff_report.diff(made, _console())
 
 
 def graph_json(agent: runtime.Agent[Any, Any]) -> dict[str, Any]:

@@ -15,6 +15,7 @@ import click
 
 import runtime
 from runtime import place
+from runtime.plain import HIDDEN
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 agent_option = click.option("--agent", help="module:object of the agent; by default those that the configuration lists.")
@@ -89,4 +90,5 @@ def register(state: State, agent: str | None) -> runtime.Agent[Any, Any] | None:
 
 def emit(data: Any) -> None:
     """Print JSON."""
-    click.echo(json.dumps(data, ensure_ascii=False, indent=2))
+    text = json.dumps(data, ensure_ascii=False, indent=2)
+    click.echo(HIDDEN.sub(lambda found: f"\\u{ord(found[0]):04x}", text))

@@ -2,8 +2,9 @@
 
 from replay.blocked import Blocked
 from replay.certificate import Certificate, Entry
-from replay.difference import TraceDiff
 from replay.plan import Plan
 from replay.result import Replay
+from replay.trace_diff import TraceDiff
+from replay.verification import BadCertificate, Verification
 
-__all__ = ("Blocked", "Certificate", "Entry", "Plan", "Replay", "TraceDiff")
+__all__ = ("BadCertificate", "Blocked", "Certificate", "Entry", "Plan", "Replay", "TraceDiff", "Verification")

@@ -330,7 +330,7 @@ class Answers:
         """Whether a call is made for real."""
         allowed = self.evaluator.frontier.may_go_live(self, asked, call)
         if allowed:
-            asked.live = True
+            asked.go_live()
         return allowed
 
     def _live_result(self, asked: Asked, inner: EffectScope, call: EffectCall, value: Any, error: BaseException | None) -> Any:
@@ -346,7 +346,7 @@ class Answers:
         self.evaluator.frontier.spend(inner.attributes or {})
         if asked.recorded is not None:
             self.delivery.advance(asked.recorded.completion)
-        asked.result = result
+        asked.come_back(result, inner.attributes)
 
     def refuse(self, status: str, reason: str) -> Refused:
         """The exception to raise for a call without an answer; it is noted, so that no handler hides it."""

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import time
+from typing import Any
+
 import attrs
 
+from runtime.attributes import clean_attributes
 from runtime.recording import Call, Result
 from storage.values import StandIn
 
@@ -29,3 +33,17 @@ class Asked:
     recorded: Call | None = None
     """The call that answers it."""
     result: Result | None = None
+    attributes: dict[str, Any] = attrs.field(factory=dict)
+    """Of a live call: what it told of itself."""
+    duration_ns: int | None = None
+    """Of a live call that has ended."""
+    _began: int = 0
+
+    def go_live(self) -> None:
+        """The call is made for real, from now on."""
+        self.live, self._began = True, time.perf_counter_ns()
+
+    def come_back(self, result: Result, attributes: dict[str, Any] | None) -> None:
+        """A live call has ended."""
+        self.result, self.attributes = result, clean_attributes(attributes or {}) or {}
+        self.duration_ns = time.perf_counter_ns() - self._began

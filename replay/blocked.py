@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from replay.difference import ABSENT, Change, changes
+from replay.difference import Change, changes
 from runtime.effects import SIDE_EFFECT
 from runtime.plain import plain
 from runtime.recording import Call
@@ -39,14 +39,7 @@ class Blocked:
             "address": self.address,
             "request": plain(self.request),
             "nearest": self.nearest,
-            "fields": [
-                {
-                    "path": field.path,
-                    "old": None if field.old is ABSENT else plain(field.old),
-                    "new": None if field.new is ABSENT else plain(field.new),
-                }
-                for field in self.fields
-            ],
+            "fields": [field.to_json() for field in self.fields],
             "side_effect": self.side_effect,
             "reason": self.reason,
         }

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import attrs
 
-from runtime.plain import brief, plain
+from replay import words
+from runtime.plain import brief, plain, visible
 
 _MISSING = "(absent)"
 
@@ -22,11 +22,28 @@ class Change:
     old: Any
     new: Any
 
+    @property
+    def pieces(self) -> tuple[words.Piece, ...]:
+        """Of a long text, its words; nothing for any other value."""
+        return words.compare(self.old, self.new) if words.are_long(self.old, self.new) else ()
+
     def __str__(self) -> str:
         where = self.path or "value"
-        if isinstance(self.old, str) and isinstance(self.new, str) and max(len(self.old), len(self.new)) > 60:
-            return f"{where}: {_inline(self.old, self.new)}"
-        return f"{where}: {_show(self.old)} -> {_show(self.new)}"
+        pieces = self.pieces
+        if pieces:
+            return visible(f"{where}: {words.inline(pieces)}")
+        old, new = (_MISSING if side is None else side for side in self.sides(70))
+        return visible(f"{where}: {old} -> {new}")
+
+    def sides(self, width: int) -> tuple[str | None, str | None]:
+        """Both values in one line of so many characters each; None for what is absent."""
+        return _show(self.old, width), _show(self.new, width)
+
+    def to_json(self) -> dict[str, Any]:
+        """As JSON data. What is absent has no key."""
+        sides = {name: plain(value) for name, value in (("old", self.old), ("new", self.new)) if value is not ABSENT}
+        pieces = self.pieces
+        return {"path": self.path, **sides, **({"words": [list(piece) for piece in pieces]} if pieces else {})}
 
 
 class _Absent:
@@ -37,12 +54,29 @@ class _Absent:
 ABSENT = _Absent()
 
 
-def _show(value: Any) -> str:
-    return _MISSING if value is ABSENT else brief(value, 70)
+def _show(value: Any, width: int) -> str | None:
+    return None if value is ABSENT else brief(value, width)
 
 
 def changes(old: Any, new: Any, path: str = "") -> Iterator[Change]:
     """The fields in which two decoded values differ, in the old one's order."""
+    for where, one, two in walk(old, new, path):
+        yield Change(where, one, two)
+
+
+def _never(_old: Any, _new: Any) -> bool:
+    return False
+
+
+def walk(old: Any, new: Any, path: str = "", *, as_one: Callable[[Any, Any], bool] = _never) -> Iterator[tuple[str, Any, Any]]:
+    """(path, old, new) of each field in which two decoded values differ.
+
+    Args:
+        old: a decoded value.
+        new: another.
+        path: of the two.
+        as_one: says of two values that they are not taken apart: they are given as they are, differing or not.
+    """
     todo = [iter([(old, new, path)])]
     while todo:  # no recursion: what could just be recorded may be nested as deep as the stack has room
         pair = next(todo[-1], None)
@@ -50,12 +84,14 @@ def changes(old: Any, new: Any, path: str = "") -> Iterator[Change]:
             todo.pop()
             continue
         one, two, where = pair
-        if isinstance(one, dict) and isinstance(two, dict):
+        if as_one(one, two):
+            yield where, one, two
+        elif isinstance(one, dict) and isinstance(two, dict):
             todo.append(_fields(one, two, where))
         elif isinstance(one, list) and isinstance(two, list):
             todo.append(_items(one, two, where))
         elif type(one) is not type(two) or (one != two and not (one != one and two != two)):  # noqa: PLR0124 - NaN is NaN
-            yield Change(where, one, two)
+            yield where, one, two
 
 
 _Pairs = Iterator[tuple[Any, Any, str]]
@@ -67,92 +103,24 @@ def _fields(old: dict[Any, Any], new: dict[Any, Any], path: str) -> _Pairs:
 
 
 def _items(old: list[Any], new: list[Any], path: str) -> _Pairs:
-    for place in range(max(len(old), len(new))):
-        one = old[place] if place < len(old) else ABSENT
-        two = new[place] if place < len(new) else ABSENT
+    """Pairs by place. Where one list is longer, what both end with is passed over: what came or went shifts the others."""
+    ends = 0
+    if len(old) != len(new):
+        shorter = min(len(old), len(new))
+        begins = next((place for place in range(shorter) if not _same(old[place], new[place])), shorter)
+        while ends < shorter - begins and _same(old[-1 - ends], new[-1 - ends]):
+            ends += 1
+    for place in range(max(len(old), len(new)) - ends):
+        one = old[place] if place < len(old) - ends else ABSENT
+        two = new[place] if place < len(new) - ends else ABSENT
         yield one, two, f"{path}[{place}]"
+
+
+def _same(one: Any, two: Any) -> bool:
+    return next(walk(one, two), None) is None
 
 
 def first(old: Any, new: Any) -> str:
     """The first difference, for a sentence."""
     found = next(changes(old, new), None)
     return "equal as data, another encoding" if found is None else str(found)
-
-
-def _inline(old: str, new: str) -> str:
-    """The words that differ, with a little of what stands around them."""
-    before, after = old.split(), new.split()
-    pieces: list[str] = []
-    for tag, a, b, c, d in difflib.SequenceMatcher(None, before, after, autojunk=False).get_opcodes():
-        if tag == "equal":
-            words = before[a:b]
-            pieces.append(" ".join(words) if len(words) <= 8 else " ".join([*words[:3], "…", *words[-3:]]))
-            continue
-        if b > a:
-            pieces.append(f"[-{' '.join(before[a:b])}-]")
-        if d > c:
-            pieces.append(f"{{+{' '.join(after[c:d])}+}}")
-    text = " ".join(pieces)
-    return text if len(text) <= 400 else f"{text[:399]}…"
-
-
-@attrs.frozen
-class SpanDiff:
-    """How one address differs between two traces."""
-
-    address: str
-    kind: str
-    """changed, added or removed."""
-    fields: tuple[Change, ...]
-
-    def __str__(self) -> str:
-        if self.kind != "changed":
-            return f"{self.address}  {self.kind}"
-        return "\n".join([self.address, *(f"    {field}" for field in self.fields)])
-
-
-@attrs.frozen
-class TraceDiff:
-    """Two traces, aligned by address."""
-
-    old: str
-    new: str
-    spans: tuple[SpanDiff, ...]
-    """Only those that differ, in the order of the trace."""
-    same: int
-    """How many spans are equal in both."""
-
-    @property
-    def first(self) -> str | None:
-        """The address where they first differ."""
-        return self.spans[0].address if self.spans else None
-
-    def to_json(self) -> dict[str, Any]:
-        """As JSON data."""
-        return {
-            "old": self.old,
-            "new": self.new,
-            "first": self.first,
-            "same": self.same,
-            "spans": [
-                {
-                    "address": one.address,
-                    "kind": one.kind,
-                    "fields": [
-                        {
-                            "path": field.path,
-                            "old": None if field.old is ABSENT else plain(field.old),
-                            "new": None if field.new is ABSENT else plain(field.new),
-                        }
-                        for field in one.fields
-                    ],
-                }
-                for one in self.spans
-            ],
-        }
-
-    def __str__(self) -> str:
-        if not self.spans:
-            return f"{self.old[:12]} and {self.new[:12]} are equal in all {self.same} spans"
-        head = f"{self.old[:12]} -> {self.new[:12]}: first difference at {self.first}; {self.same} spans equal"
-        return "\n".join([head, *(str(one) for one in self.spans)])

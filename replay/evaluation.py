@@ -50,13 +50,15 @@ class Evaluation:
     """Whether a sync step asks for it, which cannot wait."""
 
 
-@attrs.frozen(eq=False)
+@attrs.define(eq=False)
 class Executed:
     """A span whose code ran, for the replay's own trace."""
 
     asked: list[Asked]
     frame: Frame
     fingerprint: bytes
+    result: Result | None = None
+    """What it gave, whether or not that stands."""
 
 
 class Evaluator:
@@ -157,7 +159,7 @@ class Evaluator:
         if chosen.use_recorded_code and span.fingerprint != work.step.fingerprint.digest:
             return self._reuse(work.address, span, "recorded code")
         answers = self._answers(self, span, verify=True)
-        result = await self._execute(work, answers)
+        result = self.executed[work.address].result = await self._execute(work, answers)
         self.certifier.certify(work.address, span, answers, result)
         # Equal outcomes: the new one also has the content, where the recorded one was left out.
         stands = result if result.same(span.result) else span.result
@@ -274,7 +276,7 @@ class Evaluator:
 
     async def _rerun(self, work: Evaluation, why: str) -> Result:
         answers = self._answers(self, work.counterpart, verify=False)
-        result = await self._execute(work, answers)
+        result = self.executed[work.address].result = await self._execute(work, answers)
         self.results[work.address] = result
         self.certifier.enter_asked(answers)
         answers.note_reassigned()

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from replay import difference
 from replay.asked import Asked
 from replay.blocked import Blocked, blocked_call
+from replay.measures import COST
 from replay.selection import Request
 from runtime.effects import EffectCall
 from runtime.recording import Call, Recording
@@ -16,8 +17,6 @@ from storage import codec
 
 if TYPE_CHECKING:
     from replay.answers import Answers
-
-COST = "gen_ai.cost_usd"
 
 
 class Frontier:

@@ -9,14 +9,14 @@ from typing import Any
 import attrs
 
 from replay import plan as planning
-from replay.alignment import compare
+from replay.alignment import compare_replay
 from replay.blocked import Blocked
 from replay.certificate import NOT_OK, Certificate
 from replay.damage import refuse
-from replay.difference import TraceDiff
 from replay.plan import Plan
 from replay.replayer import Replayer
 from replay.selection import Request, as_list, as_selection, known_addresses
+from replay.trace_diff import TraceDiff
 from replay.unknown import opaque
 from runtime import effects, failure
 from runtime.agent import Agent
@@ -115,7 +115,7 @@ class Replay:
 
     def diff(self) -> TraceDiff:
         """What came out otherwise than in the recording, address by address."""
-        return compare(self.recording, self.replayer)
+        return compare_replay(self.recording, self.replayer, self.trace_id or f"replay of {self.recording.trace_id}", self.result)
 
     def to_json(self) -> dict[str, Any]:
         """As JSON data."""

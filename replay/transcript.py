@@ -9,9 +9,11 @@ import functools
 import time
 from typing import Any
 
+import attrs
 import msgspec
 
 from replay.asked import Asked
+from replay.certificate import Issue
 from replay.evaluation import Executed
 from replay.result import Replay
 from runtime import environment
@@ -40,6 +42,7 @@ class _Writer:
         self._known = _digests(self._recording.spans)
         self._manifest = log.shared((agent.name, agent.fingerprint), functools.partial(describe_agent, agent))
         self._sink = log.begin(ids.new_trace_id())
+        replay.certificate = attrs.evolve(replay.certificate, issue=self._issue(), mac=self._recording.mac)
 
     def write(self) -> str:
         header = self._recording.stored.header
@@ -55,13 +58,21 @@ class _Writer:
         self._append(Kind.LINK, ("replay.of", self._original, None))
         for spec in self._agent.nodes:
             self._node(spec.name, spec.index)
-        told = msgspec.msgpack.encode(self._replay.certificate.to_json())
+        # Without digests: they are for who carries it away, and can be made again.
+        told = msgspec.msgpack.encode(attrs.evolve(self._replay.certificate, mac=None).to_json())
         self._append(Kind.ANNOTATION, ("certificate", now, told))
         result = self._replay.result
         status, data, error = (4, None, None) if result is None else (STATUS.index(result.status), self._of(result), result.error)
         self._append(Kind.SPAN, root_span(status, 0, now))
         self._append(Kind.END, (status, time.time_ns(), time.time_ns() - now, 0, data, error, 0))
         return self._sink.trace_id.hex()
+
+    def _issue(self) -> Issue:
+        recording, agent = self._recording, self._agent
+        return Issue(
+            self._sink.trace_id.hex(), agent.name, agent.fingerprint.hex(), recording.fingerprint.hex(), recording.store_id,
+            recording.mac.key_id.hex(),
+        )  # fmt: skip
 
     def _append(self, kind: Kind, fields: tuple[Any, ...]) -> int:
         number = self._sink.next_id()
@@ -83,6 +94,8 @@ class _Writer:
         entry = self._replayer.entries.get(address)
         if result is None and (recorded is None or (entry is not None and entry.status == "dropped")):
             return
+        if result is None and entry is not None and entry.status == "blocked":
+            recorded = None  # what it gave then is not what it gives now
         self._span(address, index, 0, 0, result or (recorded.result if recorded else None), recorded)
 
     def _span(
@@ -106,6 +119,8 @@ class _Writer:
         shown = result or Result("blocked", None, b"")
         fingerprint = executed.fingerprint if executed is not None else b"" if recorded is None else recorded.fingerprint
         start, took, wall, attributes, draws, log = _facts(recorded if stands else None, executed)
+        if draws is None and recorded is not None:
+            draws = recorded.record.draws  # its readings of the clock were answered from there
         attempts = recorded.record.attempts if stands and recorded is not None else _attempts(executed)
         self._log.append(
             self._sink,
@@ -130,7 +145,7 @@ class _Writer:
             result = self._replayer.results.get(call.address) or call.span.result
             self._span(call.address, NODE_NESTED, number, call.completion, result, call.span)
         elif call.result is not None:
-            self._outcome(number, call.completion, call.result, call.attributes)
+            self._outcome(number, call.completion, intent.time + call.duration_ns, call.result, call.attributes)
 
     def _asked(self, asked: Asked, parent: int, place: int) -> None:
         number = self._append(
@@ -144,19 +159,20 @@ class _Writer:
             if (
                 asked.effect and asked.recorded is not None
             ):  # it had an answer, and was cancelled before its turn: a race was lost
-                self._outcome(number, place, self._replayer.result(CANCELLED, None, None), {})
+                self._outcome(number, place, 0, self._replayer.result(CANCELLED, None, None), {})
             return
         if asked.effect:
-            self._outcome(number, place, asked.result, {} if asked.recorded is None else asked.recorded.attributes)
+            told = asked.attributes if asked.recorded is None or asked.live else asked.recorded.attributes
+            self._outcome(number, place, asked.duration_ns or 0, asked.result, told)
         else:
             span = None if asked.recorded is None else asked.recorded.span
             self._span(asked.address, NODE_NESTED, number, place, asked.result, span)
 
-    def _outcome(self, intent: int, completion: int, result: Result, attributes: dict[str, Any]) -> None:
+    def _outcome(self, intent: int, completion: int, ended: int, result: Result, attributes: dict[str, Any]) -> None:
         status = STATUS.index(result.status)
         self._append(
             Kind.OUTCOME,
-            (intent, completion, 0, status, self._of(result), result.error, attributes or None, None),
+            (intent, completion, ended, status, self._of(result), result.error, attributes or None, None),
         )
 
 

@@ -12,6 +12,7 @@ from runtime.declaration import Retry, step  # noqa: E402 - as above
 from runtime.default import (  # noqa: E402 - as above
     acheck,
     adiff,
+    aexport,
     afeedback,
     alist,
     amerge,
@@ -22,9 +23,11 @@ from runtime.default import (  # noqa: E402 - as above
     areplay,
     arun,
     aseal,
+    averify_certificate,
     check,
     configure,
     diff,
+    export,
     feedback,
     list,
     merge,
@@ -36,6 +39,7 @@ from runtime.default import (  # noqa: E402 - as above
     replay,
     run,
     seal,
+    verify_certificate,
 )
 from runtime.effects import effect, is_effect  # noqa: E402 - as above
 from runtime.entropy import Current, current  # noqa: E402 - as above
@@ -86,6 +90,7 @@ __all__ = (
     "Vector",
     "acheck",
     "adiff",
+    "aexport",
     "afeedback",
     "alist",
     "amerge",
@@ -96,11 +101,13 @@ __all__ = (
     "areplay",
     "arun",
     "aseal",
+    "averify_certificate",
     "check",
     "configure",
     "current",
     "diff",
     "effect",
+    "export",
     "feedback",
     "is_effect",
     "list",
@@ -114,4 +121,5 @@ __all__ = (
     "run",
     "seal",
     "step",
+    "verify_certificate",
 )

@@ -13,20 +13,22 @@ import sys
 import threading
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar
 
 import anyio.to_thread
 
 from runtime import environment, loader, place
 from runtime.agent import Agent
-from runtime.errors import RuntimeMisuse, UnknownAgent
+from runtime.errors import RuntimeMisuse
 from runtime.event_loop import run_until_done
 from runtime.listing import Listed, facts, summary
 from runtime.live_run import DURABLE, Durable, Run, run_live
 from runtime.recording import Recording
+from runtime.registry import choose
 from runtime.sql import Asked
 from runtime.where import parse
-from storage import codec
+from storage import codec, portable
 from storage.check import Report, check
 from storage.errors import StoreError
 from storage.log import QUEUE_BYTES, Log
@@ -41,9 +43,10 @@ from storage.store import Store
 from storage.writer import SEAL_BYTES, SEAL_SECONDS, SPOOL_BYTES, Limits
 
 if TYPE_CHECKING:
-    from replay.difference import TraceDiff
     from replay.plan import Plan
     from replay.result import Replay
+    from replay.trace_diff import TraceDiff
+    from replay.verification import Verification
 
 A = TypeVar("A")
 R = TypeVar("R")
@@ -60,8 +63,9 @@ class Runtime(Asked):
     """Runs agents, records them, and replays what was recorded.
 
     Args:
-        store: a folder, `s3://bucket/prefix`, or an object store of `storage.objects`. By default the project's: that of the
-            nearest `kitchenlog.toml` or `[tool.kitchenlog]`, else `./.kitchenlog`.
+        store: a folder, `s3://bucket/prefix`, an object store of `storage.objects`, or a `.recording` that was exported: what is
+            recorded to that goes away with this. By default the project's: that of the nearest `kitchenlog.toml` or
+            `[tool.kitchenlog]`, else `./.kitchenlog`.
         durable: what each run waits for: `batched` for nothing (it is on disk within 50 ms), `committed` until it is on disk,
             `stored` until its pack is in the store, 30 seconds at most.
         redact: applied to every value before it is recorded.
@@ -99,6 +103,8 @@ class Runtime(Asked):
     ) -> None:
         if durable not in DURABLE or when_full not in {"wait", "drop"}:
             raise RuntimeMisuse(f"durable is one of {', '.join(DURABLE)}, and when_full is wait or drop")
+        if portable.is_recording(store):
+            store = portable.unpack(store, self)
         self._place = place.find()
         self._where, self.place = self._place.resolve(store)
         self._settings = self._place.settings(key=key, s3=s3, spool=spool)
@@ -172,25 +178,7 @@ class Runtime(Asked):
         self._agents[agent.name, agent.fingerprint] = agent
 
     def _agent_of(self, found: Recording, agent: Agent[Any, Any] | None) -> Agent[Any, Any]:
-        if agent is not None:
-            return agent
-        same = [one for (name, _), one in self._agents.items() if name == found.agent]
-        for one in same:
-            if one.fingerprint == found.fingerprint:
-                return one
-        if len(same) == 1:
-            return same[0]
-        if same:
-            raise UnknownAgent(
-                f"trace {found.trace_id} was recorded by agent {found.agent!r} of fingerprint {found.fingerprint.hex()[:8]}; "
-                f"here are {len(same)} of that name and none of that fingerprint: say which, with agent=..."
-            )
-        known = ", ".join(sorted({name for name, _ in self._agents})) or "none"
-        raise UnknownAgent(
-            f"trace {found.trace_id} was recorded by agent {found.agent!r}; known here: {known}. Register it with "
-            f"runtime.register(agent), pass agent=..., or write in kitchenlog.toml: "
-            f'agents = ["your_module:{found.agent.rpartition(".")[2]}"]'
-        )
+        return agent if agent is not None else choose(self._agents, found)
 
     # running
 
@@ -329,6 +317,25 @@ class Runtime(Asked):
         """As `diff`, in a worker thread."""
         return await anyio.to_thread.run_sync(self.diff, old, new)
 
+    def export(self, trace_id: str, path: str | os.PathLike[str]) -> None:
+        """Write one trace to a file of its own, NAME.recording: `Runtime("NAME.recording")` opens it, anywhere.
+
+        It is a whole store with a key of its own. Its values are there as they were recorded; of a subject it tells nothing, so
+        that `forget` does not reach it.
+
+        Raises:
+            TraceNotFound: the store does not hold the trace.
+            StoreError: the trace is not whole, or the file cannot be written. What was there before stays.
+            RuntimeMisuse: the name does not end in .recording.
+        """
+        if not portable.is_recording(path):
+            raise RuntimeMisuse(f"{os.fspath(path)}: a trace is exported to a file whose name ends in {portable.SUFFIX}")
+        portable.write(Path(path), portable.export(self.load(trace_id).stored))
+
+    async def aexport(self, trace_id: str, path: str | os.PathLike[str]) -> None:
+        """As `export`, in a worker thread."""
+        await anyio.to_thread.run_sync(self.export, trace_id, path)
+
     def check(
         self, *, full: bool = False, quarantine: bool = False, progress: Callable[[int, int], None] | None = None
     ) -> Report:
@@ -455,6 +462,27 @@ class Runtime(Asked):
     def replay(self, trace_id: str, /, **options: Any) -> Replay:
         """As `areplay`."""
         return self._sync(functools.partial(self.areplay, trace_id, **options), "replay")
+
+    def verify_certificate(self, data: bytes) -> Verification:
+        """Say whether a certificate is what a replay came to: `authentic`, without its store's key `consistent`, or `altered`.
+
+        Args:
+            data: the JSON text of `replay.certificate.to_json()`.
+
+        Raises:
+            BadCertificate: it is none, or of a newer version.
+        """
+        from replay import verification
+
+        try:
+            mac, missing = self._reading().mac, ""
+        except StoreError as error:  # without a store there is no key: what it is worth then, the verdict says
+            mac, missing = None, str(error)
+        return verification.verify(data, mac, lambda trace: verification.stored_in(self.load, trace), missing=missing)
+
+    async def averify_certificate(self, data: bytes) -> Verification:
+        """As `verify_certificate`, in a worker thread."""
+        return await anyio.to_thread.run_sync(self.verify_certificate, data)
 
 
 def _warn(text: str) -> None:

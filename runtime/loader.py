@@ -56,7 +56,7 @@ class _Loader:
         header = stored.header
         return Recording(
             stored.trace_id.hex(), stored, self._mac, header.agent, header.fingerprint, self._value(header.input),
-            nodes, self._spans, result,
+            nodes, self._spans, result, self._store.id.hex(),
         )  # fmt: skip
 
     def _value(self, ref: Ref) -> bytes:

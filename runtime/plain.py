@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+import re
+from typing import Any, Final
 
 
 def plain(value: Any) -> Any:
@@ -39,3 +40,12 @@ def brief(value: Any, width: int = 100) -> str:
     except RecursionError:
         return f"a {type(value).__name__}, nested too deep for a line"
     return text if len(text) <= width else f"{text[: width - 1]}…"
+
+
+HIDDEN: Final = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200b\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff\ud800-\udfff]")
+"""What a terminal obeys, or what turns a text around; tab and line feed are not among them."""
+
+
+def visible(text: str) -> str:
+    """A recorded text that no terminal or page obeys: what is hidden in it as escapes."""
+    return HIDDEN.sub(lambda found: found[0].encode("unicode_escape").decode(), text)

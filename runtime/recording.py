@@ -168,6 +168,8 @@ class Recording:
     """Every span by address, nodes in the graph's order, each followed by its nested steps."""
     result: Result | None
     """None where the run never ended."""
+    store_id: str = ""
+    """Of the store that it was read from."""
 
     @property
     def input_value(self) -> Any:

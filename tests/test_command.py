@@ -78,7 +78,7 @@ def test_from_a_run_to_a_fix(folder: Path) -> None:
     fixed = kitchenlog(folder, *again[1:], "--json")
     assert fixed.returncode == 0, fixed.stdout + fixed.stderr
     told = json.loads(fixed.stdout)
-    assert told["certificate"]["counts"]["live"] == 1
+    assert told["certificate"]["head"]["counts"]["live"] == 1
 
     compared = kitchenlog(folder, "diff", trace, told["trace_id"])
     assert compared.returncode == 1

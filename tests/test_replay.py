@@ -157,7 +157,7 @@ def test_a_swap_that_changes_the_prompt_stops_at_the_frontier_and_says_how_to_go
     assert allowed.certificate.ok
     assert allowed.certificate["generate/chat"].status == "live"
     assert allowed.certificate["side"].status == "reused"
-    assert allowed.diff().first == "retrieve"
+    assert allowed.diff().first == "retrieve/rerank"
 
 
 def test_an_override_replaces_a_value_and_runs_nothing_for_it(kitchen: runtime.Runtime) -> None:
