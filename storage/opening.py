@@ -93,11 +93,12 @@ def _open_objects(name: str, objects: ObjectStore, told: Settings, *, create: bo
     if identity is None and not create:
         raise _no_store(name)
     mac, source = _key_of(name, told, new=identity is None, say=say)
+    known = identity is not None
     if identity is None:
         identity = founding.found(objects, mac, name)
-    elif create:
-        ask_again(objects)
     identity.check(mac, source, name)
+    if known and create:  # after the check: who has not its key writes nothing to it
+        ask_again(objects)
     log_folder = os.path.join(os.path.abspath(told.spool), identity.id.hex())
     if create:
         with _told(f"no record files can be kept in {log_folder}"):
