@@ -60,11 +60,15 @@ class Store:
             StoreError: a record file was written by a newer major version.
         """
         with self._lock:
-            self._files.refresh()
+            self._refresh()
+
+    def _refresh(self) -> None:
+        if self._files.refresh():
+            self._packs.relist()
 
     @contextlib.contextmanager
     def snapshot(self) -> Generator[None]:
-        """While many traces are read: packs are listed once, and what comes to the store meanwhile is not seen."""
+        """While much is read: packs are listed once, and again only where a record file of this machine went away meanwhile."""
         with self._lock:
             self._packs.snapshot(begin=True)
         try:
@@ -82,13 +86,13 @@ class Store:
     def damage(self) -> list[str]:
         """What is wrong with its record files and packs, whichever traces that reaches. Reads the end of every pack."""
         with self._lock:
-            self._files.refresh()
+            self._refresh()
             return [*self._files.damage, *self._unreadable()]
 
     def ids(self) -> Iterator[bytes]:
         """The traces, newest first, an hour at a time."""
         with self._lock:
-            self._files.refresh()
+            self._refresh()
             hours = self._looking(self._packs.hours)
             of_files: dict[str, set[bytes]] = {}
             for trace in self._files.traces:
@@ -127,7 +131,7 @@ class Store:
         """
         wanted = check_trace_prefix(prefix)
         with self._lock:
-            self._files.refresh()
+            self._refresh()
             return self._looking(functools.partial(self._resolve, wanted))
 
     def _resolve(self, wanted: str) -> bytes:
@@ -164,7 +168,7 @@ class Store:
             return self._looking(functools.partial(self._load, trace_id, vectors=vectors))
 
     def _load(self, trace: bytes, *, vectors: bool) -> Stored:
-        self._files.refresh()
+        self._refresh()
         entry = self._files.traces.get(trace)
         damage: list[str] = []
         readers = self._holders(trace, damage)
