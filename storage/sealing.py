@@ -13,7 +13,7 @@ import time
 from collections.abc import Iterable
 from typing import Final, NamedTuple
 
-from storage import frames, keys
+from storage import frames, keys, locks
 from storage.disk import OS_DISK, Disk
 from storage.errors import CorruptRecord, StorageError
 from storage.ids import NO_TRACE
@@ -25,8 +25,6 @@ from storage.store import Store
 
 QUIET_SECONDS: Final = 2.0
 """A file of another process that was written to more recently is left alone: its process may not hold the lock yet."""
-
-_held: Final[set[int]] = set()
 
 
 class Sealed(NamedTuple):
@@ -97,6 +95,15 @@ def waiting(store: Store) -> list[str]:
         return []
 
 
+def waiting_bytes(store: Store) -> int:
+    """The bytes of these."""
+    total = 0
+    for name in waiting(store):
+        with contextlib.suppress(FileNotFoundError):  # sealed meanwhile
+            total += os.stat(os.path.join(store.log_folder, name)).st_size
+    return total
+
+
 def seal_file(store: Store, name: str, *, disk: Disk = OS_DISK, quiet_seconds: float = 0.0, held: bool = False) -> Sealed:
     """Make packs of one record file and remove it.
 
@@ -122,8 +129,7 @@ class _Locked:
     def __init__(self, store: Store, name: str, disk: Disk, *, held: bool) -> None:
         self._store, self._name, self._disk = store, name, disk
         self._path = os.path.join(store.log_folder, name)
-        self._descriptor = os.open(self._path, os.O_RDONLY | os.O_CLOEXEC)
-        _held.add(self._descriptor)
+        self._descriptor = locks.hold(lambda: os.open(self._path, os.O_RDONLY | os.O_CLOEXEC))
         if held:
             return
         try:
@@ -134,15 +140,15 @@ class _Locked:
 
     def close(self) -> None:
         """Let it go."""
-        _held.discard(self._descriptor)
-        os.close(self._descriptor)
+        locks.let_go(self._descriptor)
 
     def seal(self, quiet_seconds: float) -> Sealed:
         """Make packs of it and remove it."""
         about = os.fstat(self._descriptor)
         if not about.st_nlink:
             raise FileNotFoundError(self._path)
-        if time.time() - about.st_mtime < quiet_seconds:
+        # Either way: by a clock that was set back, what is of the future would never be quiet.
+        if abs(time.time() - about.st_mtime) < quiet_seconds:
             raise Stays("it was written to just now", damaged=False)
         with open(self._path, "rb") as file:
             data = file.read()
@@ -245,14 +251,3 @@ def holds(reader: PackReader, traces: Records, shared: dict[bytes, bytes]) -> bo
 
 def _told(records: Iterable[frames.Frame]) -> list[tuple[int, int, int, bytes]]:
     return [(one.kind, one.flags, one.record, one.body) for one in records]
-
-
-def _after_fork() -> None:
-    # A copy of the descriptor holds the lock as long as the child lives: the parent could not take it again.
-    for descriptor in tuple(_held):
-        with contextlib.suppress(OSError):
-            os.close(descriptor)
-    _held.clear()
-
-
-os.register_at_fork(after_in_child=_after_fork)

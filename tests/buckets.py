@@ -6,10 +6,12 @@ import collections
 import itertools
 import os
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import anyio
 import attrs
 
 import runtime
@@ -55,13 +57,13 @@ class Bucket:
 
     def kitchen(self, process: str = "one", **options: Any) -> runtime.Runtime:
         """A runtime as another process on another machine has it: with a spool of its own."""
-        told = {"key": KEY, "s3": self.s3, "spool": self.folder / process, **options}
+        told: dict[str, Any] = {"key": KEY, "s3": self.s3, "spool": self.folder / process, **options}
         return runtime.Runtime(self.url, **told)
 
     def objects(self) -> S3ObjectStore:
         return S3ObjectStore(BUCKET, self.prefix, self.server.settings())
 
-    def keys(self, prefix: str = "hot/") -> list[str]:
+    def stored(self, prefix: str = "hot/") -> list[str]:
         store = self.objects()
         try:
             return [one.key for one in store.list(prefix)]
@@ -112,9 +114,13 @@ def count_requests(client: Any) -> collections.Counter[str]:
     return sent
 
 
-def eventually(what: Callable[[], object], seconds: float = 30.0) -> None:
-    import time
+async def until(what: Callable[[], object]) -> None:
+    with anyio.fail_after(40):
+        while not what():  # noqa: ASYNC110 - what is waited for is done by threads, which tell no loop
+            await anyio.sleep(0.01)
 
+
+def eventually(what: Callable[[], object], seconds: float = 30.0) -> None:
     ends = time.monotonic() + seconds
     while not what():
         assert time.monotonic() < ends

@@ -42,7 +42,7 @@ from tests.s3_proxy import (
     reset_in_body,
     stall,
 )
-from tests.seaweed import BUCKET, PROFILES, STRANGERS, Seaweed, rclone_server, seaweed_server
+from tests.seaweed import BUCKET, PROFILES, STRANGERS, Seaweed, free_ports, rclone_server, seaweed_server
 
 __all__ = ("rclone_server", "seaweed_server")
 
