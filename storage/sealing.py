@@ -15,7 +15,7 @@ from typing import Final, NamedTuple
 
 from storage import frames, keys, locks
 from storage.disk import OS_DISK, Disk
-from storage.errors import CorruptRecord, StorageError
+from storage.errors import CorruptRecord, StorageError, StoreError
 from storage.ids import NO_TRACE
 from storage.objects.contract import ObjectNotFound, ObjectTooLarge, StoreRefused, StoreUnavailable
 from storage.pack.reader import PackReader
@@ -165,7 +165,10 @@ class _Locked:
         return Sealed(self._name, tuple(made), len(traces), len(data), sum(len(pack) for pack, *_ in made.values()))
 
     def _take_apart(self, data: bytes) -> tuple[frames.FileHeader, Records, dict[bytes, bytes]]:
-        header = frames.unpack_file_header(data) if len(data) >= frames.FILE_HEADER_BYTES else None
+        try:
+            header = frames.unpack_file_header(data) if len(data) >= frames.FILE_HEADER_BYTES else None
+        except StoreError as error:  # of a newer version, which makes packs of its own
+            raise Stays(str(error)) from None
         if header is None:
             if len(data) < frames.FILE_HEADER_BYTES:  # its process ended as it was begun
                 return frames.FileHeader(0, 0, self._store.id, bytes(8), 0), {}, {}
