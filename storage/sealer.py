@@ -191,7 +191,12 @@ class Sealer:
 
     def _recover(self) -> None:
         """Seal what dead processes left."""
-        for name in waiting(self._store):
+        try:
+            names = waiting(self._store)
+        except OSError as error:
+            self._tell(f"{self._store.log_folder} cannot be looked through: {error}")
+            return
+        for name in names:
             if self._stopping or not self._drain():  # what runs wait for comes first
                 return
             try:

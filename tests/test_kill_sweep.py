@@ -167,8 +167,7 @@ def look(place: Place, acknowledged: list[str]) -> None:
     for trace in found:
         try:
             state = store.load(bytes.fromhex(trace)).state
-        except CorruptRecord as error:
-            assert "has no header record" in str(error)
+        except CorruptRecord:  # a process that died before it wrote the header
             state = "damaged"
         assert state == "whole" or trace not in acknowledged, (trace, state)
     store.close()
@@ -188,7 +187,7 @@ def watch(place: Place, work: Callable[[int], None]) -> int:
         os._exit(0)
     os.close(write)
     os.set_blocking(read, False)
-    acknowledged, ended = b"", 0
+    acknowledged, ended, status = b"", 0, 0
     while not ended:
         ended, status = os.waitpid(pid, os.WNOHANG)
         try:

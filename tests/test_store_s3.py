@@ -390,7 +390,7 @@ def test_while_the_store_is_out_of_reach_runs_go_on_and_the_next_process_sends_t
 
     with bucket.kitchen(durable="stored") as kitchen:
         kitchen.run(AGENT, "after")
-    assert bucket.waiting() == []
+        eventually(lambda: not bucket.waiting())
     with bucket.kitchen("two") as guest:
         assert {run.trace_id for run in runs} < {line.trace_id for line in guest.list()}
         assert guest.check(full=True).ok
