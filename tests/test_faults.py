@@ -580,7 +580,7 @@ libraries = [os.path.realpath(one) for one in (sys.prefix, sys.base_prefix, *sys
 seen = []
 CODE = {"import", "exec", "compile"}
 def watch(event, arguments):
-    if event.startswith(("socket.", "subprocess.", "os.exec", "os.posix_spawn", "os.system", "os.fork", "ctypes.")) or event in CODE:
+    if event.startswith(("socket.", "subprocess.", "os.exec", "os.posix_spawn", "os.system", "os.fork")) or event in CODE:
         if event == "import" and arguments[0] in sys.modules:
             return
         seen.append((event, str(arguments)[:200]))
