@@ -72,7 +72,7 @@ def seal(store: Store, *, disk: Disk = OS_DISK, quiet_seconds: float = QUIET_SEC
 
     Raises:
         StoreUnavailable: the store gave no answer; every trace is still where it was.
-        StoreRefused: it refused; as above.
+        StoreError: it refused, or is not to be trusted; as above.
         OSError: the disk refused; as above.
     """
     sealed: list[Sealed] = []
@@ -158,6 +158,7 @@ class _Locked:
         made = {
             keys.pack(hour, *named): self._pack(header, records, shared) for hour, records in by_hour(traces).items()
         }  # fmt: skip
+        self._store.ask()
         for key, (pack, records, values) in made.items():
             self._put(key, pack, records, values)
         self._disk.remove(self._path)

@@ -14,10 +14,11 @@ from typing import Final, TypeVar
 
 from storage import founding, keys
 from storage.digest import Mac
-from storage.errors import AmbiguousTrace, CorruptRecord, TraceNotFound
+from storage.errors import AmbiguousTrace, CorruptRecord, StoreError, TraceNotFound
 from storage.frames import Frame
 from storage.ids import check_trace_prefix, trace_seconds
 from storage.objects.contract import ObjectInfo, ObjectStore
+from storage.objects.probe import ask_again
 from storage.pack.footer import Footer
 from storage.pack.reader import PackReader
 from storage.packs import PackGone, Packs, otel_matches
@@ -41,13 +42,33 @@ class Store:
         identity: who it is.
         mac: its digests.
         log_folder: where this machine's record files of it are.
+        asked: whether it was asked who it is, and whether it keeps what is written.
     """
 
-    def __init__(self, place: str, objects: ObjectStore, identity: founding.Identity, mac: Mac, log_folder: str) -> None:
+    def __init__(
+        self, place: str, objects: ObjectStore, identity: founding.Identity, mac: Mac, log_folder: str, *, asked: bool = True
+    ) -> None:
         self.place, self.objects, self.id, self.mac, self.log_folder = place, objects, identity.id, mac, log_folder
+        self._asked = asked
         self._packs = Packs(objects, self.id, mac)
         self._files = RecordFiles(log_folder, self.id)
         self._lock = threading.RLock()
+
+    def ask(self) -> None:
+        """Ask a store that gave no answer when it was opened what it was not asked then. Before anything is put there.
+
+        Raises:
+            StoreError: it is another one, or not to be trusted.
+            StoreUnavailable: it still gives none.
+        """
+        if self._asked:
+            return
+        there = founding.read(self.objects, self.place)
+        if there is None or there.id != self.id:
+            raise StoreError(f"the store at {self.place} is not the one that it was: {self.id.hex()}")
+        there.check(self.mac, "the key in use", self.place)
+        ask_again(self.objects)
+        self._asked = True
 
     def close(self) -> None:
         """Give back its connections."""

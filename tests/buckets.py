@@ -63,7 +63,10 @@ class Bucket:
     def objects(self) -> S3ObjectStore:
         return S3ObjectStore(BUCKET, self.prefix, self.server.settings())
 
-    def stored(self, prefix: str = "hot/") -> list[str]:
+    def packs(self, prefix: str = "hot/") -> list[str]:
+        return [key for key in self.stored(prefix) if key.endswith(".pack")]
+
+    def stored(self, prefix: str = "") -> list[str]:
         store = self.objects()
         try:
             return [one.key for one in store.list(prefix)]
@@ -77,7 +80,7 @@ class Bucket:
 
 def puts(proxy: Proxy) -> list[str]:
     """The packs that the server was asked to take."""
-    return [one.path for one in proxy.seen if one.method == "PUT" and "/hot/" in one.path]
+    return [one.path for one in proxy.seen if one.method == "PUT" and one.path.endswith(".pack")]
 
 
 def always(proxy: Proxy, spoil: Spoil) -> None:
@@ -97,7 +100,7 @@ class Gate:
     opened: threading.Event = attrs.field(factory=threading.Event)
 
     def spoil(self, handler: Handler) -> None:
-        if handler.command == "PUT" and "/hot/" in handler.path:
+        if handler.command == "PUT" and handler.path.endswith(".pack"):
             self.held += 1
             self.opened.wait(30)
         pass_on(handler)

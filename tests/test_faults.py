@@ -293,7 +293,7 @@ def test_a_pack_that_is_gone_is_a_hole_and_never_a_shorter_trace(tmp_path: Path)
         assert log.flush(WAIT)
         put_end(log, sink)
     held = dict(objects._objects)
-    hour = [key for key in held if key.startswith(keys.hour_prefix(keys.hour_of(TRACE)))]
+    hour = [key for key in held if key.startswith(keys.hour_prefix(keys.hour_of(TRACE))) and keys.parse_pack(key)]
     assert len(hour) == 3
     states: set[str] = set()
     for key in hour:

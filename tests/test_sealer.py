@@ -37,7 +37,7 @@ def kitchen_on(objects: ObjectStore, spool: Path, **options: Any) -> runtime.Run
 
 
 def packs(objects: ObjectStore) -> list[str]:
-    return [one.key for one in objects.list(keys.HOT)]
+    return [one.key for one in objects.list(keys.HOT) if keys.parse_pack(one.key)]
 
 
 def files(folder: Path) -> list[Path]:
