@@ -264,7 +264,8 @@ class Runtime(Asked):
     def load(self, trace_id: str) -> Recording:
         """As `open`."""
         store = self._reading()
-        return loader.load(store, store.resolve(trace_id))
+        with store.snapshot():  # to find it and to read it take one listing
+            return loader.load(store, store.resolve(trace_id))
 
     def open(self, trace_id: str) -> Recording:
         """A recorded trace, by its id or the start of it.

@@ -8,6 +8,8 @@ import fcntl
 import os
 from typing import Final, Protocol
 
+from storage import locks
+
 _flush = getattr(os, "fdatasync", os.fsync)
 
 
@@ -44,12 +46,16 @@ class OsDisk:
 
     def create(self, path: str) -> int:
         """See `Disk`."""
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC, 0o600)
-        # Held until it is closed, by the kernel also where the process is killed: who seals record files leaves this one alone.
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-        if not os.fstat(descriptor).st_nlink:
-            os.close(descriptor)
-            raise FileNotFoundError(errno.ENOENT, "it was sealed before its first record", path)
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC
+        descriptor = locks.hold(lambda: os.open(path, flags, 0o600))
+        try:
+            # Until it is closed, by the kernel also where the process is killed: who seals record files leaves this one alone.
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            if not os.fstat(descriptor).st_nlink:
+                raise FileNotFoundError(errno.ENOENT, "it was sealed before its first record", path)
+        except OSError:
+            locks.let_go(descriptor)
+            raise
         return descriptor
 
     def write(self, descriptor: int, data: memoryview) -> int:
@@ -70,7 +76,7 @@ class OsDisk:
 
     def close(self, descriptor: int) -> None:
         """See `Disk`."""
-        os.close(descriptor)
+        locks.let_go(descriptor)
 
     def remove(self, path: str) -> None:
         """See `Disk`."""

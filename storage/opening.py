@@ -11,11 +11,11 @@ from typing import Final
 
 import attrs
 
-from storage import founding, store_key
+from storage import founding, remembered, store_key
 from storage.digest import Mac
 from storage.errors import StoreError
 from storage.keys import LOG
-from storage.objects.contract import ObjectStore
+from storage.objects.contract import ObjectStore, StoreUnavailable
 from storage.objects.folder import FolderObjectStore
 from storage.objects.locate import is_remote, locate
 from storage.objects.probe import ask_again
@@ -56,14 +56,14 @@ def open_store(place: str | os.PathLike[str] | ObjectStore, *, create: bool, set
     Raises:
         StoreError: there is none, it is newer than this code, its key is not the one it was made with, or it is no place
             that recordings can be kept in.
-        StoreUnavailable: it gave no answer.
+        StoreUnavailable: it gave no answer. A bucket that this machine has written to before is opened for writing all the same.
     """
     told = settings or Settings()
     if isinstance(place, (str, os.PathLike)):
         if not is_remote(place):
             return _open_folder(place, create=create)
-        return _open_objects(str(place), locate(place, settings=told.s3), told, create=create, say=True)
-    return _open_objects(repr(place), place, told, create=create, say=False)
+        return _open_objects(str(place), locate(place, settings=told.s3), told, create=create, remote=True)
+    return _open_objects(repr(place), place, told, create=create, remote=False)
 
 
 def _open_folder(place: str | os.PathLike[str], *, create: bool) -> Store:
@@ -88,25 +88,36 @@ def _open_folder(place: str | os.PathLike[str], *, create: bool) -> Store:
     return Store(path, objects, identity, mac, log_folder)
 
 
-def _open_objects(name: str, objects: ObjectStore, told: Settings, *, create: bool, say: bool) -> Store:
-    identity = founding.read(objects, name)
+def _open_objects(name: str, objects: ObjectStore, told: Settings, *, create: bool, remote: bool) -> Store:
+    asked = True
+    try:
+        identity = founding.read(objects, name)
+    except StoreUnavailable as error:
+        identity = remembered.recall(told.spool, name) if create and remote else None
+        if identity is None:
+            raise
+        asked = False
+        told.tell(f"{error}. What is recorded meanwhile waits in {told.spool}")
     if identity is None and not create:
         raise _no_store(name)
-    mac, source = _key_of(name, told, new=identity is None, say=say)
+    mac, source = _key_of(name, told, new=identity is None)
+    known = identity is not None
     if identity is None:
         identity = founding.found(objects, mac, name)
-    elif create:
-        ask_again(objects)
     identity.check(mac, source, name)
+    if known and create and asked:  # after the check: who has not its key writes nothing to it
+        ask_again(objects)
     log_folder = os.path.join(os.path.abspath(told.spool), identity.id.hex())
     if create:
         with _told(f"no record files can be kept in {log_folder}"):
             _make_private(log_folder)
             _ignore(os.path.dirname(log_folder))
-    return Store(name, objects, identity, mac, log_folder)
+            if remote and asked:
+                remembered.remember(log_folder, name, identity)
+    return Store(name, objects, identity, mac, log_folder, asked=asked)
 
 
-def _key_of(name: str, told: Settings, *, new: bool, say: bool) -> tuple[Mac, str]:
+def _key_of(name: str, told: Settings, *, new: bool) -> tuple[Mac, str]:
     """The key, and where it is from."""
     if told.key is not None:
         return store_key.parse(told.key, "key="), "key="
@@ -121,11 +132,10 @@ def _key_of(name: str, told: Settings, *, new: bool, say: bool) -> tuple[Mac, st
             "or name a key_file in kitchenlog.toml"
         )
     key = store_key.new_key()
-    if say:
-        told.tell(
-            f"a new store at {name}, with the key\n  {store_key.VARIABLE}={key}\nKeep it: every process needs it, and it is kept "
-            "nowhere else. Without it recordings can be read and not compared, replayed or erased"
-        )
+    told.tell(
+        f"a new store at {name}, with the key\n  {store_key.VARIABLE}={key}\n"
+        "Keep it: every process needs it, and it is kept nowhere else"
+    )
     return store_key.parse(key, "key="), "the new key"
 
 

@@ -42,6 +42,7 @@ class Packs:
         self._glanced: OrderedDict[str, Footer] = OrderedDict()
         self._views = objects if isinstance(objects, Viewable) else None
         self._listed: dict[str, list[ObjectInfo]] | None = None
+        self._listed_hours: dict[str, list[ObjectInfo]] = {}
         self._snapshots = 0
 
     def snapshot(self, *, begin: bool) -> None:
@@ -52,6 +53,7 @@ class Packs:
     def relist(self) -> None:
         """Forget what was listed."""
         self._listed = None
+        self._listed_hours.clear()
 
     def hours(self) -> dict[str, list[ObjectInfo]]:
         """The packs of each hour, newest hour first, those that are replaced among them."""
@@ -70,9 +72,15 @@ class Packs:
 
     def listed(self, hour: str) -> list[ObjectInfo]:
         """The packs of an hour, those that are replaced among them."""
+        if self._listed is not None:
+            return self._listed.get(hour, [])
+        known = self._listed_hours.get(hour)
+        if known is not None:
+            return known
+        found = [info for info in self._objects.list(keys.hour_prefix(hour)) if keys.parse_pack(info.key) is not None]
         if self._snapshots:
-            return self.hours().get(hour, [])
-        return [info for info in self._objects.list(keys.hour_prefix(hour)) if keys.parse_pack(info.key) is not None]
+            self._listed_hours[hour] = found
+        return found
 
     def footers(self, infos: Iterable[ObjectInfo], damage: list[str]) -> dict[str, Footer]:
         """The footer of each pack that no other of them replaces.

@@ -57,22 +57,27 @@ class RecordFiles:
         self.traces: dict[bytes, TraceEntry] = {}
         self._shared: dict[bytes, tuple[str, int]] = {}
 
-    def refresh(self) -> None:
+    def refresh(self) -> bool:
         """Read what was appended since.
+
+        Returns:
+            Whether files went away: what was in them is in packs that may not have been listed yet.
 
         Raises:
             StoreError: a file of a newer major version.
         """
         found = self._sizes()
-        if any(name not in found or found[name] < state.size for name, state in self.files.items()):
+        gone = any(name not in found or found[name] < state.size for name, state in self.files.items())
+        if gone:
             # Files went away or were cut under this reader: what it knows of them is worth nothing.
             self.files.clear()
             self.traces.clear()
             self._shared.clear()
         for name, size in found.items():
             state = self.files.setdefault(name, FileState())
-            if size > state.size:
-                self._read(name, state)
+            if size > state.size and not self._read(name, state):
+                gone = True
+        return gone
 
     @property
     def damage(self) -> list[str]:
@@ -91,20 +96,21 @@ class RecordFiles:
             return sizes
         return sizes
 
-    def _read(self, name: str, state: FileState) -> None:
+    def _read(self, name: str, state: FileState) -> bool:
+        """Whether the file is there."""
         if state.foreign:
-            return
+            return True
         try:
             with open(os.path.join(self._folder, name), "rb") as file:
                 file.seek(state.reached)
                 data = file.read()
         except FileNotFoundError:  # sealed since it was listed
-            return
+            return False
         base = state.reached
         state.size = base + len(data)
         if base == 0:
             if len(data) < frames.FILE_HEADER_BYTES or not self._begin(name, state, data):
-                return
+                return True
             data, base = data[frames.FILE_HEADER_BYTES :], frames.FILE_HEADER_BYTES
             state.reached = base
         for one in frames.scan(data, base):
@@ -113,6 +119,7 @@ class RecordFiles:
             else:
                 self._note(name, one)
             state.reached = one.end
+        return True
 
     def _begin(self, name: str, state: FileState, data: bytes) -> bool:
         """Whether the frames of a file are this store's."""

@@ -17,7 +17,7 @@ from typing import Final, NamedTuple
 
 from storage.disk import OS_DISK, Disk, LogFile
 from storage.errors import RecordsLost, StorageError
-from storage.sealing import QUIET_SECONDS, Stays, seal_file, waiting
+from storage.sealing import QUIET_SECONDS, Stays, seal_file, waiting, waiting_bytes
 from storage.store import Store
 
 RECOVER_SECONDS: Final = 60.0
@@ -77,8 +77,9 @@ class Sealer:
         """Start the thread, which looks for files of dead processes first. A process that is ending can start none."""
         with self._changed:
             if self._thread is None and not self._stopping:
-                self._thread = threading.Thread(target=self._work, name="kitchenlog-sealer", daemon=True)
-                self._thread.start()
+                thread = threading.Thread(target=self._work, name="kitchenlog-sealer", daemon=True)
+                thread.start()
+                self._thread = thread
 
     @property
     def busy(self) -> bool:
@@ -87,8 +88,8 @@ class Sealer:
 
     @property
     def waiting_bytes(self) -> int:
-        """Bytes of the files that wait."""
-        return sum(one.file.size for one in tuple(self._queue) if isinstance(one, Left))
+        """Bytes of the record files on this machine: those that other processes write or left are on the same disk."""
+        return waiting_bytes(self._store)
 
     def add(self, left: Left) -> None:
         """Take over a file."""
@@ -137,9 +138,6 @@ class Sealer:
                 recover_at = time.monotonic() + self._recover_seconds
             done = self._drain()
             wait = 0.0 if done else min(max(_WAIT_SECONDS, 2 * wait), _MAX_WAIT_SECONDS)
-            if done:
-                with contextlib.suppress(Exception):
-                    self.on_idle()
             with self._changed:
                 if self._stopping and (not self._queue or not done):
                     self._give_up()
@@ -167,6 +165,8 @@ class Sealer:
                     first.set_exception(RecordsLost(f"{missing} record files could not be made packs of"))
                 else:
                     first.set_result(None)
+        with contextlib.suppress(Exception):
+            self.on_idle()
         return True
 
     def _seal(self, left: Left) -> bool:
@@ -191,8 +191,13 @@ class Sealer:
 
     def _recover(self) -> None:
         """Seal what dead processes left."""
-        for name in waiting(self._store):
-            if self._stopping:
+        try:
+            names = waiting(self._store)
+        except OSError as error:
+            self._tell(f"{self._store.log_folder} cannot be looked through: {error}")
+            return
+        for name in names:
+            if self._stopping or not self._drain():  # what runs wait for comes first
                 return
             try:
                 seal_file(self._store, name, disk=self._disk, quiet_seconds=QUIET_SECONDS)

@@ -13,9 +13,9 @@ import time
 from collections.abc import Iterable
 from typing import Final, NamedTuple
 
-from storage import frames, keys
+from storage import frames, keys, locks
 from storage.disk import OS_DISK, Disk
-from storage.errors import CorruptRecord, StorageError
+from storage.errors import CorruptRecord, StorageError, StoreError
 from storage.ids import NO_TRACE
 from storage.objects.contract import ObjectNotFound, ObjectTooLarge, StoreRefused, StoreUnavailable
 from storage.pack.reader import PackReader
@@ -28,8 +28,6 @@ QUIET_SECONDS: Final = 2.0
 """A file of another process that was written to more recently is left alone: its process may not hold the lock yet."""
 
 _TURN_RECORDS: Final = 64
-
-_held: Final[set[int]] = set()
 
 
 class Sealed(NamedTuple):
@@ -77,7 +75,7 @@ def seal(store: Store, *, disk: Disk = OS_DISK, quiet_seconds: float = QUIET_SEC
 
     Raises:
         StoreUnavailable: the store gave no answer; every trace is still where it was.
-        StoreRefused: it refused; as above.
+        StoreError: it refused, or is not to be trusted; as above.
         OSError: the disk refused; as above.
     """
     sealed: list[Sealed] = []
@@ -98,6 +96,15 @@ def waiting(store: Store) -> list[str]:
         return sorted(name for name in os.listdir(store.log_folder) if keys.parse_log_file(name) is not None)
     except FileNotFoundError:
         return []
+
+
+def waiting_bytes(store: Store) -> int:
+    """The bytes of these."""
+    total = 0
+    for name in waiting(store):
+        with contextlib.suppress(FileNotFoundError):  # sealed meanwhile
+            total += os.stat(os.path.join(store.log_folder, name)).st_size
+    return total
 
 
 def seal_file(store: Store, name: str, *, disk: Disk = OS_DISK, quiet_seconds: float = 0.0, held: bool = False) -> Sealed:
@@ -125,8 +132,7 @@ class _Locked:
     def __init__(self, store: Store, name: str, disk: Disk, *, held: bool) -> None:
         self._store, self._name, self._disk = store, name, disk
         self._path = os.path.join(store.log_folder, name)
-        self._descriptor = os.open(self._path, os.O_RDONLY | os.O_CLOEXEC)
-        _held.add(self._descriptor)
+        self._descriptor = locks.hold(lambda: os.open(self._path, os.O_RDONLY | os.O_CLOEXEC))
         if held:
             return
         try:
@@ -137,15 +143,15 @@ class _Locked:
 
     def close(self) -> None:
         """Let it go."""
-        _held.discard(self._descriptor)
-        os.close(self._descriptor)
+        locks.let_go(self._descriptor)
 
     def seal(self, quiet_seconds: float) -> Sealed:
         """Make packs of it and remove it."""
         about = os.fstat(self._descriptor)
         if not about.st_nlink:
             raise FileNotFoundError(self._path)
-        if time.time() - about.st_mtime < quiet_seconds:
+        # Either way: by a clock that was set back, what is of the future would never be quiet.
+        if abs(time.time() - about.st_mtime) < quiet_seconds:
             raise Stays("it was written to just now", damaged=False)
         with open(self._path, "rb") as file:
             data = file.read()
@@ -155,6 +161,7 @@ class _Locked:
         made = {
             keys.pack(hour, *named): self._pack(header, records, shared) for hour, records in by_hour(traces).items()
         }  # fmt: skip
+        self._store.ask()
         for key, (pack, records, values) in made.items():
             self._put(key, pack, records, values)
         self._disk.remove(self._path)
@@ -162,7 +169,10 @@ class _Locked:
         return Sealed(self._name, tuple(made), len(traces), len(data), sum(len(pack) for pack, *_ in made.values()))
 
     def _take_apart(self, data: bytes) -> tuple[frames.FileHeader, Records, dict[bytes, bytes]]:
-        header = frames.unpack_file_header(data) if len(data) >= frames.FILE_HEADER_BYTES else None
+        try:
+            header = frames.unpack_file_header(data) if len(data) >= frames.FILE_HEADER_BYTES else None
+        except StoreError as error:  # of a newer version, which makes packs of its own
+            raise Stays(str(error)) from None
         if header is None:
             if len(data) < frames.FILE_HEADER_BYTES:  # its process ended as it was begun
                 return frames.FileHeader(0, 0, self._store.id, bytes(8), 0), {}, {}
@@ -248,14 +258,3 @@ def holds(reader: PackReader, traces: Records, shared: dict[bytes, bytes]) -> bo
 
 def _told(records: Iterable[frames.Frame]) -> list[tuple[int, int, int, bytes]]:
     return [(one.kind, one.flags, one.record, one.body) for one in records]
-
-
-def _after_fork() -> None:
-    # A copy of the descriptor holds the lock as long as the child lives: the parent could not take it again.
-    for descriptor in tuple(_held):
-        with contextlib.suppress(OSError):
-            os.close(descriptor)
-    _held.clear()
-
-
-os.register_at_fork(after_in_child=_after_fork)

