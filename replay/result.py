@@ -15,7 +15,7 @@ from replay.certificate import NOT_OK, Certificate
 from replay.damage import refuse
 from replay.plan import Plan
 from replay.replayer import Replayer
-from replay.selection import Request, as_list, as_selection, known_addresses
+from replay.selection import Request, as_list, as_selection, glue_addresses, known_addresses
 from replay.trace_diff import TraceDiff
 from replay.unknown import opaque
 from runtime import effects, failure
@@ -156,7 +156,7 @@ def request_of(
         raise ValueError(f"code is 'current' or 'recorded', not {code!r}")
     parts = parts_of(agent)
     names = [*[spec.name for spec in agent.nodes], *parts]
-    known = known_addresses(recording, names)
+    known = [*known_addresses(recording, names), *glue_addresses(recording, parts)]
     named = as_list(live)
     needed = "needed" in named
     recorded = set(map(static, recording.addresses()))

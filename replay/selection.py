@@ -13,6 +13,7 @@ from typing import Any, Final, Generic, TypeVar
 import attrs
 
 from runtime.errors import UnknownAddress
+from runtime.parts import Part
 from runtime.recording import Recording, static
 from runtime.scope import parent_address
 
@@ -53,6 +54,16 @@ def resolve(key: str, option: str, known: Iterable[str], unrecorded: Collection[
 def known_addresses(recording: Recording, node_names: Iterable[str]) -> list[str]:
     """Every address of a trace, and the nodes of the graph that would replay it."""
     return [*recording.addresses(), *node_names]
+
+
+def glue_addresses(recording: Recording, parts: Mapping[str, Part]) -> list[str]:
+    """Where glue of control nodes was computed, with indexes: it has an address and no span."""
+    below: dict[str, list[str]] = {}
+    for address, part in parts.items():
+        if part.kind == "derive":
+            below.setdefault(address.rpartition("/")[0], []).append(part.name)
+    places = dict.fromkeys(address.rpartition("/")[0] for address in recording.addresses())
+    return [f"{place}/{name}" for place in places for name in below.get(static(place), ())]
 
 
 def _matches(key: str, address: str) -> bool:

@@ -109,7 +109,7 @@ class Interpreter:
             matched: what was recorded of it with these inputs.
             near: whose calls may answer.
         """
-        swap = self.program.swaps.get(label, self.program.swaps.get(static(label)))
+        swap = self._swap(label)
         replies = Replies(near, label)
         try:
             outcome: Outcome = ("ok", self._value(label, node, part, swap, args, replies))
@@ -121,6 +121,13 @@ class Interpreter:
         if runs:
             self.needed.append(label)
         return outcome, runs
+
+    def _swap(self, label: str) -> Any:
+        """What stands in for a span: what an index leaves out of a key, it means all of."""
+        names = label.split("/")
+        keys = [key for key in self.program.swaps if len(key.split("/")) == len(names)]
+        fits = [key for key in keys if all(one in {name, static(name)} for one, name in zip(key.split("/"), names, strict=True))]
+        return self.program.swaps[max(fits, key=lambda key: key.count("["))] if fits else None
 
     def _value(self, label: str, node: Node | None, part: str | None, swap: Any, args: tuple[Any, ...], replies: Replies) -> Any:
         if part == "part":
@@ -170,7 +177,7 @@ class Interpreter:
             label, node, None if node is not None else name, tuple(args.values()), matched, None if near is None else near.span
         )
         if found is not None:
-            swapped = label in self.program.swaps or static(label) in self.program.swaps
+            swapped = self._swap(label) is not None
             assert found.result is not None
             replies.disturbed |= (outcome != _told(found.result)) if exact or swapped else ran
         return outcome

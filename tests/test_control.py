@@ -419,7 +419,14 @@ def test_a_loop_that_runs_longer_reaches_the_frontier(kitchen: runtime.Runtime) 
 
     plan = kitchen.plan(run.trace_id, swap=swap)
     replay = kitchen.replay(run.trace_id, swap=swap)
+    first = kitchen.replay(run.trace_id, swap={"draft[0]/until": lambda draft: True})
 
+    assert first.output == 2
+    assert first.certificate["draft[0]/until"].status == "swapped"
+    assert first.certificate["draft[1]/improve"].status == "dropped"
+    assert kitchen.replay(run.trace_id, swap={"draft[1]/until": lambda draft: True}).output == 3
+    with pytest.raises(runtime.UnknownAddress, match="did you mean"):
+        kitchen.replay(run.trace_id, swap={"draft[7]/until": is_done})
     assert plan["draft/improve"].mode == "maybe"
     assert [one.address for one in replay.blocked] == ["draft[2]/improve/ask"]
     assert replay.certificate["draft[1]/improve"].status == "reused"

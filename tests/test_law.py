@@ -71,8 +71,8 @@ class Kitchens:
         self._made: dict[str, runtime.Runtime] = {}
         self._count = 0
 
-    def record(self, program: law.Program, backend: str) -> Recording:
-        """Run a program."""
+    def record(self, program: law.Program, agent: Any, backend: str) -> Recording:
+        """Run a program as an agent: built once and used often, since the fingerprints of its steps cost more than all else."""
         self._count += 1
         if self._count % 100 == 0:
             self.close()
@@ -81,7 +81,7 @@ class Kitchens:
         law.latency.seed(program.seed)
         law.recorded_world.seed(program.seed)
         try:
-            trace = kitchen.run(law.build(program), program.value).trace_id
+            trace = kitchen.run(agent, program.value).trace_id
         except law.StepFailed as error:
             trace = error.__notes__[-1].rpartition(" ")[2]
         return kitchen.open(trace)
@@ -113,9 +113,8 @@ def swaps_of(program: law.Program) -> dict[str, Any]:
     return {address: law.swap_step(program, address, stand_in) for address, stand_in in program.swaps.items()}
 
 
-def replayed(program: law.Program, recording: Recording, backend: str, replayer: Any, *, live: bool) -> Replay:
+def replayed(program: law.Program, agent: Any, recording: Recording, backend: str, replayer: Any, *, live: bool) -> Replay:
     law.LIVE = True
-    agent = law.build(program)
     request = request_of(
         recording, agent, swap=swaps_of(program), override=None, live="needed" if live else None, budget_usd=None, code="current"
     )
@@ -253,10 +252,11 @@ class Coverage:
 
 
 def check(case: Case, replayer: Any, made: Kitchens, coverage: Coverage | None = None) -> None:
-    recording = made.record(case.program, case.recorded_on)
+    agent = law.build(case.program)
+    recording = made.record(case.program, agent, case.recorded_on)
     if was_cancelled(recording) or not list(recording.tree()):
         return  # a failed node cancelled its sibling: which call was cut is the scheduler's
-    plain = replayed(case.program, recording, case.replayed_on, replayer, live=False)
+    plain = replayed(case.program, agent, recording, case.replayed_on, replayer, live=False)
     assert plain.certificate.ok, plain.certificate.entries
     for name, span in recording.spans.items():
         if span.node >= 0:
@@ -268,7 +268,8 @@ def check(case: Case, replayer: Any, made: Kitchens, coverage: Coverage | None =
         outcomes = full.run()
     except Ambiguous:
         return
-    done = replayed(program, recording, case.replayed_on, replayer, live=program.live)
+    now = law.build(program) if case.edits else agent
+    done = replayed(program, now, recording, case.replayed_on, replayer, live=program.live)
     if any("reassigned" in entry.reason for entry in done.certificate.entries):
         # Equal requests came from other tasks than recorded: which of them asked first is the scheduler's, and it is said so.
         if coverage is not None:
@@ -317,12 +318,13 @@ def test_a_replay_is_a_whole_trace_that_replays() -> None:
         @given(CASES)
         def holds(case: Case) -> None:
             nonlocal replays
-            recording = made.record(case.program, case.recorded_on)
+            agent = law.build(case.program)
+            recording = made.record(case.program, agent, case.recorded_on)
             if was_cancelled(recording) or not list(recording.tree()):
                 return
             program = edited(case) if case.edits else swapped(case, recording)
             law.LIVE = True
-            agent, swap = law.build(program), swaps_of(program)
+            agent, swap = law.build(program) if case.edits else agent, swaps_of(program)
             live = "needed" if program.live else None
             kitchen = made.of(case.recorded_on)
             done = kitchen.replay(recording.trace_id, agent=agent, swap=swap, live=live)
