@@ -24,7 +24,7 @@ PLACES = st.lists(st.integers(0, 99), min_size=1, max_size=3)
 def recorded(case: Any) -> tuple[Recording, Any]:
     """The recording of a case, and its program with what is swapped."""
     with kitchens() as made:
-        recording = made.record(case.program, case.recorded_on)
+        recording = made.record(case.program, law.build(case.program), case.recorded_on)
     return recording, swapped(case, recording)
 
 
