@@ -75,7 +75,8 @@ class Runtime(Asked):
         s3: how a bucket is reached: the fields of `storage.objects.s3.S3Settings`, over those of the configuration.
         spool: where record files wait for a bucket to take their packs; by default `.kitchenlog/spool` of the project.
         queue_bytes: what may wait for the disk, in memory; past it records are dropped and counted.
-        when_full: `wait` holds a new run back for a second at most while half of that is taken; `drop` never waits.
+        when_full: `wait` holds a new run back for a second at most while half of that, or of `spool_bytes`, is taken; `drop`
+            never waits.
         seal_bytes: a record file of so many bytes becomes a pack.
         seal_seconds: so long after the first run in it ended, it does at the latest.
         spool_bytes: what may wait for the bucket, on disk; past it records are dropped and counted.

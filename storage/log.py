@@ -144,8 +144,10 @@ class Log:
 
     @property
     def crowded(self) -> bool:
-        """Whether more than half of what may wait for the disk does: time to begin fewer runs."""
-        return (len(self._queue) << _RECORD_SHIFT) + self._large > self._limit >> 1
+        """Whether more than half of what may wait for the disk or the store does: time to begin fewer runs."""
+        if (len(self._queue) << _RECORD_SHIFT) + self._large > self._limit >> 1:
+            return True
+        return self._sealer is not None and self._sealer.is_behind(self._limits.spool_bytes >> 1)
 
     def _refuse(self, sink: Sink, why: str = "") -> None:
         with self._lock:

@@ -65,7 +65,7 @@ class Sealer:
         self._changed = threading.Condition()
         self._thread: threading.Thread | None = None
         self._stopping = False
-        self._working = False
+        self._working = self._refused = False
         self._told_at = float("-inf")
         self._kept: set[str] = set()
         self._kept_numbers: set[int] = set()
@@ -90,6 +90,13 @@ class Sealer:
     def waiting_bytes(self) -> int:
         """Bytes of the record files on this machine: those that other processes write or left are on the same disk."""
         return waiting_bytes(self._store)
+
+    def is_behind(self, limit: int) -> bool:
+        """Whether more bytes than this wait and the store takes them: time to begin fewer runs.
+
+        Where it takes none, waiting would help nobody.
+        """
+        return not self._refused and sum(one.file.size for one in tuple(self._queue) if isinstance(one, Left)) > limit
 
     def add(self, left: Left) -> None:
         """Take over a file."""
@@ -177,6 +184,7 @@ class Sealer:
             self._kept_numbers.add(left.sequence)
         except (StorageError, OSError) as error:
             self.failures += 1
+            self._refused = True
             self._tell(f"{left.name} waits in {self._store.log_folder}: {error}")
             return False
         except Exception as error:
@@ -185,6 +193,7 @@ class Sealer:
             self._kept_numbers.add(left.sequence)
         else:
             self.sealed += 1
+            self._refused = False
             self.unstored.discard(left.sequence)
         left.file.close()
         return True

@@ -469,6 +469,32 @@ def test_what_may_wait_for_the_store_is_bounded_counted_and_taken_up_again(tmp_p
     assert log.sent == log.stored + log.dropped
 
 
+def test_runs_are_held_back_for_a_store_that_is_slow_and_not_for_one_that_is_away(tmp_path: Path) -> None:
+    switch = Switch(Fault.SLOW)
+    objects = FaultyObjectStore(MemoryObjectStore(), switch, slow_seconds=0.05)
+    store = open_store(objects, create=True, settings=Settings(key=KEY, spool=str(tmp_path)))
+    switch.on = True
+    log = Log(store, limits=Limits(seal_bytes=4_000, spool_bytes=200_000), sealer=Sealer(store))
+    number = 0
+    while not log.crowded:
+        number += 1
+        put_run(log, number.to_bytes(16))
+        assert log.flush(WAIT)
+        assert number < 500, "the store is behind, and nobody is told"
+    assert log.dropped == 0
+    eventually(lambda: not log.crowded)
+    switch.fault = Fault.SERVER_ERROR
+    while number < 500 and not log.dropped:
+        number += 1
+        put_run(log, number.to_bytes(16))
+        log.flush(WAIT)
+    assert log.dropped
+    eventually(lambda: not log.crowded)  # waiting would help nobody
+    switch.on = False
+    log.close(WAIT)
+    assert log.sent == log.stored + log.dropped
+
+
 @pytest.mark.parametrize("when_full", ["wait", "drop"])
 def test_a_slow_disk_holds_new_runs_back_or_drops_and_counts(tmp_path: Path, when_full: Any) -> None:
     disk = FaultyDisk()
