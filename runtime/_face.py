@@ -12,6 +12,7 @@ import random
 import sys
 import threading
 import time
+import weakref
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar
@@ -118,6 +119,7 @@ class Runtime(Asked):
         """The log that runs are recorded to, once there was one."""
         self._agents: dict[tuple[str, bytes], Agent[Any, Any]] = {}
         self._lock = threading.RLock()
+        _open.add(self)
         self._runs = random.Random().randrange(CHECK_EVERY)
 
     # the store
@@ -485,6 +487,18 @@ class Runtime(Asked):
     async def averify_certificate(self, data: bytes) -> Verification:
         """As `verify_certificate`, in a worker thread."""
         return await anyio.to_thread.run_sync(self.verify_certificate, data)
+
+
+_open: weakref.WeakSet[Runtime] = weakref.WeakSet()
+
+
+def _after_fork() -> None:
+    # A thread of the parent may have been reading, and it is not there to give the lock back.
+    for one in tuple(_open):
+        one._lock = threading.RLock()
+
+
+os.register_at_fork(after_in_child=_after_fork)
 
 
 def _warn(text: str) -> None:

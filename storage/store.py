@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import os
 import threading
+import weakref
 from collections.abc import Callable, Generator, Iterator, Sequence
 from typing import Final, TypeVar
 
@@ -50,8 +52,13 @@ class Store:
     ) -> None:
         self.place, self.objects, self.id, self.mac, self.log_folder = place, objects, identity.id, mac, log_folder
         self._asked = asked
-        self._packs = Packs(objects, self.id, mac)
-        self._files = RecordFiles(log_folder, self.id)
+        self.after_fork()
+        _open.add(self)
+
+    def after_fork(self) -> None:
+        """Start afresh in a child: a thread of the parent may have been reading, and it is not there to give the lock back."""
+        self._packs = Packs(self.objects, self.id, self.mac)
+        self._files = RecordFiles(self.log_folder, self.id)
         self._lock = threading.RLock()
 
     def ask(self) -> None:
@@ -273,3 +280,14 @@ class Store:
                 self._packs.relist()
                 self._files.refresh()
         raise CorruptRecord(f"files and packs of {self.place} went away as often as they were looked for")
+
+
+_open: Final[weakref.WeakSet[Store]] = weakref.WeakSet()
+
+
+def _after_fork() -> None:
+    for store in tuple(_open):
+        store.after_fork()
+
+
+os.register_at_fork(after_in_child=_after_fork)

@@ -321,6 +321,41 @@ def test_a_child_that_lives_on_does_not_keep_the_file_of_a_parent_that_died(tmp_
         process.stdout.close()
 
 
+READS = """
+import threading
+from storage.objects.folder import FolderObjectStore
+reading = threading.Event()
+class Slow(FolderObjectStore):
+    def list(self, prefix):
+        if threading.current_thread() is not threading.main_thread():
+            reading.set()
+            time.sleep(2)
+        return super().list(prefix)
+trace = kitchen.list()[0].trace_id
+store = kitchen._store
+store.objects = store._packs._objects = Slow(sys.argv[1])
+thread = threading.Thread(target=kitchen.open, args=(trace,))
+thread.start()
+assert reading.wait(20)
+pid = os.fork()
+if not pid:
+    import faulthandler
+    faulthandler.dump_traceback_later(15, exit=True)
+    assert kitchen.open(trace).status == "ok"
+    assert kitchen.open(kitchen.run(AGENT, "child").trace_id).status == "ok"
+    kitchen.close()
+    os._exit(0)
+assert os.waitpid(pid, 0)[1] == 0
+thread.join()
+assert len(kitchen.list()) == 2
+"""
+
+
+def test_a_fork_while_a_thread_reads_leaves_the_child_able_to(tmp_path: Path) -> None:
+    done = python(READS, tmp_path / "store")
+    assert done.returncode == 0, done.stderr
+
+
 SPAWNS = """
 import multiprocessing
 def work(path, number):
