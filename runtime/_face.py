@@ -10,9 +10,7 @@ import functools
 import os
 import random
 import sys
-import threading
 import time
-import weakref
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar
@@ -32,6 +30,7 @@ from runtime.where import parse
 from storage import codec, portable
 from storage.check import Report, check
 from storage.errors import StoreError
+from storage.fork_lock import ForkLock
 from storage.log import QUEUE_BYTES, Log
 from storage.merging import GRACE_SECONDS, Done, merge
 from storage.objects.contract import ObjectStore
@@ -118,8 +117,7 @@ class Runtime(Asked):
         self.log: Log | None = None
         """The log that runs are recorded to, once there was one."""
         self._agents: dict[tuple[str, bytes], Agent[Any, Any]] = {}
-        self._lock = threading.RLock()
-        _open.add(self)
+        self._lock = ForkLock()
         self._runs = random.Random().randrange(CHECK_EVERY)
 
     # the store
@@ -487,18 +485,6 @@ class Runtime(Asked):
     async def averify_certificate(self, data: bytes) -> Verification:
         """As `verify_certificate`, in a worker thread."""
         return await anyio.to_thread.run_sync(self.verify_certificate, data)
-
-
-_open: weakref.WeakSet[Runtime] = weakref.WeakSet()
-
-
-def _after_fork() -> None:
-    # A thread of the parent may have been reading, and it is not there to give the lock back.
-    for one in tuple(_open):
-        one._lock = threading.RLock()
-
-
-os.register_at_fork(after_in_child=_after_fork)
 
 
 def _warn(text: str) -> None:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import functools
 import os
-import threading
 import weakref
 from collections.abc import Callable, Generator, Iterator, Sequence
 from typing import Final, TypeVar
@@ -17,6 +16,7 @@ from typing import Final, TypeVar
 from storage import founding, keys
 from storage.digest import Mac
 from storage.errors import AmbiguousTrace, CorruptRecord, StoreError, TraceNotFound
+from storage.fork_lock import ForkLock
 from storage.frames import Frame
 from storage.ids import check_trace_prefix, trace_seconds
 from storage.objects.contract import ObjectInfo, ObjectStore
@@ -52,14 +52,14 @@ class Store:
     ) -> None:
         self.place, self.objects, self.id, self.mac, self.log_folder = place, objects, identity.id, mac, log_folder
         self._asked = asked
+        self._lock = ForkLock()
         self.after_fork()
         _open.add(self)
 
     def after_fork(self) -> None:
-        """Start afresh in a child: a thread of the parent may have been reading, and it is not there to give the lock back."""
+        """Start afresh in a child: a thread of the parent may have been half through what is known of files and packs."""
         self._packs = Packs(self.objects, self.id, self.mac)
         self._files = RecordFiles(self.log_folder, self.id)
-        self._lock = threading.RLock()
 
     def ask(self) -> None:
         """Ask a store that gave no answer when it was opened what it was not asked then. Before anything is put there.
