@@ -121,6 +121,10 @@ async def shout(word: str) -> str:
     return f"{await provider('same')} {word}"
 
 
+async def tripled(text: str) -> str:
+    return text * 3
+
+
 def letters(text: str) -> list[str]:
     return list(text)
 
@@ -135,11 +139,9 @@ def test_control_nodes_are_controlled_too(kitchen: runtime.Runtime) -> None:
     grown = graph.loop(other, start, until=is_long, limit=5, name="grown")
     agent = graph.build(graph.map(shout, graph.derive(letters, grown), name="all"))
     run = kitchen.run(agent, "a")
-    replay = kitchen.replay(run.trace_id, swap={"first": other}, control=True, live="needed")
-    assert (
-        {"grown", "all"}
-        <= set(replay.controlled)
-        <= set(kitchen.plan(run.trace_id, swap={"first": other}, control=True).controls)
-    )
+    plan = kitchen.plan(run.trace_id, swap={"first": tripled}, control=True)
+    replay = kitchen.replay(run.trace_id, swap={"first": tripled}, control=True, live="needed")
+    assert {"grown", "all"} <= set(replay.controlled) <= set(plan.controls)
     assert not [one for one in replay.certificate if "not controlled" in one.reason]
+    assert replay.certificate["all"].status == "changed"
     assert kitchen.replay(run.trace_id).certificate.proved

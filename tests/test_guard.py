@@ -688,7 +688,7 @@ def test_a_condition_is_guarded_with_its_control_node(kitchen: runtime.Runtime, 
     assert asked
     replay = kitchen.replay(run.trace_id)
     assert len(server.seen) == asked
-    assert "is_answered tried to resolve 127.0.0.1" in replay.certificate["draft"].reason
+    assert "draft[0]/until tried to resolve 127.0.0.1" in replay.certificate["draft"].reason
 
 
 def test_an_unknown_guard_is_refused(kitchen: runtime.Runtime) -> None:
