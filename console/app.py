@@ -1,6 +1,6 @@
 """The command.
 
-`kitchenlog run | list | show | query | replay | plan | check | seal | merge | index | diff | graph | certificate | test`
+`kitchenlog run | list | show | query | replay | plan | audit | check | seal | merge | index | diff | graph | certificate | test`
 
 Exit codes: 0 done and ok; 1 done, and something differs or is blocked; 2 it could not be done.
 """
@@ -17,7 +17,7 @@ import click
 import runtime
 from console import certificate_command, foreign, regression_command, report, table
 from console.replay_options import ReplayOptions, replay_options
-from console.session import DIFFERS, State, clearly, emit, fail, json_option, load_agent
+from console.session import DIFFERS, State, agent_option, clearly, emit, fail, json_option, load_agent, register
 from runtime.plain import plain
 
 
@@ -191,15 +191,16 @@ def rebuild(state: State, *, as_json: bool) -> None:
 @click.argument("trace")
 @click.option("--certificate", type=click.Path(path_type=Path), help="Write the certificate to this file, as JSON.")
 @replay_options
+@click.option("--isolated", is_flag=True, help="In a process of its own, without sockets and processes (Linux).")
 @click.pass_obj
 @clearly
-def replay(state: State, trace: str, options: ReplayOptions, certificate: Path | None, *, as_json: bool) -> None:
+def replay(state: State, trace: str, options: ReplayOptions, certificate: Path | None, *, isolated: bool, as_json: bool) -> None:
     r"""Replay TRACE with its providers stubbed. Nothing calls a provider that --live does not name.
 
     \b
     Example: kitchenlog replay 48f9c3 --swap retrieve=fixes:retrieve --live needed
     """
-    done = state.runtime.replay(trace, **options.keywords(state))
+    done = state.runtime.replay(trace, isolated=isolated, **options.keywords(state))
     if certificate is not None:
         certificate_command.write(done.certificate, certificate)
     if as_json:
@@ -226,6 +227,28 @@ def plan(state: State, trace: str, options: ReplayOptions, *, as_json: bool) -> 
         emit(made.to_json())
     else:
         report.plan(made)
+
+
+@main.command()
+@click.argument("trace")
+@click.option("--purity", is_flag=True, required=True, help="What the clock, chance and the hash seed have a part in.")
+@agent_option
+@json_option
+@click.pass_obj
+@clearly
+def audit(state: State, trace: str, agent: str | None, *, purity: bool, as_json: bool) -> None:  # noqa: ARG001 - it has to be said
+    r"""Run the steps of TRACE again under another clock, other random numbers and other hash seeds: what leaks in, by field.
+
+    \b
+    Example: kitchenlog audit --purity 48f9c3 --agent bot:agent
+    """
+    found = state.runtime.audit(trace, agent=register(state, agent))
+    if as_json:
+        emit(found.to_json())
+    else:
+        click.echo(str(found))
+    if not found.ok:
+        sys.exit(DIFFERS)
 
 
 @main.command()

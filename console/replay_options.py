@@ -23,6 +23,8 @@ class ReplayOptions:
     live: tuple[str, ...]
     budget: float | None
     recorded_code: bool
+    strict: bool
+    control: bool
     agent: str | None
 
     def keywords(self, state: State) -> dict[str, Any]:
@@ -34,6 +36,10 @@ class ReplayOptions:
         }
         if self.recorded_code:
             options["code"] = "recorded"
+        if self.strict:
+            options["guard"] = "strict"
+        if self.control:
+            options["control"] = True
         if self.swap:
             options["swap"] = {address: load(name) for address, name in (_pair(one, "--swap") for one in self.swap)}
         if self.override:
@@ -49,6 +55,7 @@ class ReplayOptions:
         parts += [f"--agent {shlex.quote(self.agent)}"] if self.agent else []
         parts += [f"--swap {shlex.quote(one)}" for one in self.swap]
         parts += [f"--override {shlex.quote(one)}" for one in self.override]
+        parts += [word for word, said in (("--strict", self.strict), ("--control", self.control)) if said]
         parts += [f"--live {shlex.quote(one)}" for one in done.next_live]
         parts += [f"--budget {done.next_budget:g}"] if done.next_budget is not None else []
         return " ".join(parts)
@@ -79,6 +86,8 @@ def replay_options(fn: Callable[..., Any]) -> Callable[..., Any]:
         click.option("--live", multiple=True, metavar="ADDRESS", help='May call providers: an address, or "needed".'),
         click.option("--budget", type=float, help="The most that live calls may cost, in US dollars."),
         click.option("--recorded-code", is_flag=True, help="Reuse the values of steps whose code has changed."),
+        click.option("--strict", is_flag=True, help="Refuse that steps write files; else those are named."),
+        click.option("--control", is_flag=True, help="First repeat what runs again for changed input on its recorded input."),
         agent_option,
         json_option,
     ):

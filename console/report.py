@@ -181,6 +181,8 @@ def plan(made: Any) -> None:
         table.add_row(escape(visible(step.address)), _status(step.mode), escape(visible(step.reason)), told)
     out.print(table)
     out.print(made.head, markup=False, soft_wrap=True)
+    if made.controls:
+        out.print(f"{len(made.controls)} may be repeated on their recorded input first", markup=False)
 
 
 def diff(made: Any) -> None:

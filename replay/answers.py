@@ -14,7 +14,9 @@ import anyio.lowlevel
 
 from replay import difference
 from replay.asked import Asked
+from replay.clock import Clock
 from replay.delivery import IDLE_TICKS, Delivery
+from replay.guard import StepGuard
 from replay.matching import Key, Matching, is_ambiguous, is_reassigned
 from replay.stream import AnsweredStream
 from replay.unknown import opaque
@@ -22,9 +24,10 @@ from runtime import failure
 from runtime.declaration import Bound
 from runtime.effects import ITEM, EffectCall
 from runtime.errors import RecordedError, Refused
+from runtime.oracle import Guard
 from runtime.recording import Call, Result, Span
 from runtime.scope import UNKNOWN_LANE, EffectScope, Frame, Scope, call_address
-from runtime.unrecorded import RAW, invoke, invoke_sync
+from runtime.unrecorded import RAW, invoke, invoke_sync, read_clock
 from storage import codec
 from storage.errors import CorruptRecord
 from storage.values import StandIn
@@ -56,7 +59,17 @@ class Answers:
         self.used, self.claimed = self.matching.used, self.matching.claimed
         self.ambiguous = self.matching.ambiguous
         self._announced: dict[int, Asked] = {}
-        self._draws: dict[str, int] = {}
+        self.ambient = evaluator.direct_seed
+        self.guard: Guard | None = StepGuard(self, strict=evaluator.request.strict)
+        self.clock: Clock | None = Clock(self)
+        self.deeds: list[str] = []
+        """What its step did besides, and was let do."""
+        self.over = False
+        """Whether its step has ended; a thread or task of it may still run."""
+
+    def be_live(self) -> None:
+        """Let the step do what it likes, with the real clock: it was named live."""
+        self.ambient, self.guard, self.clock = b"", None, None
 
     # the calls of the seam
 
@@ -129,21 +142,7 @@ class Answers:
         return self._value(asked, result, call.info.codec)
 
     def draw(self, scope: Scope, kind: str) -> Any:
-        recorded = {} if self.recorded is None else self.recorded.record.draws or {}
-        readings = recorded.get(scope.lane, [])
-        place = self._draws.get(scope.lane, 0)
-        self._draws[scope.lane] = place + 1
-        if place < len(readings) and readings[place][0] == kind:
-            return readings[place][1]
-        if self.verify:
-            raise self.refuse(
-                "diverged",
-                f"{scope.frame.address} read the clock {place + 1} times, recorded {len(readings)}",
-            )
-        self._note("clock extended")
-        same = [value for was, value in readings if was == kind]
-        last = max(same) if same else (scope.frame.wall if kind == "time" else 0)
-        return last + 1000 * (place + 1 - len(same) if place >= len(same) else 1)
+        return self.clock.read(scope, kind) if self.clock is not None else read_clock(kind)
 
     # matching
 
@@ -173,7 +172,7 @@ class Answers:
         """Glue is computed again, whatever stands in for it."""
         item = call.item is not None
         address = call_address(scope.frame.address, None, call.name, "", (call.item or 0) + 1, item=item)
-        return self.evaluator.glue(address, call)
+        return self.evaluator.glue(address, call, self.guard)
 
     def _request(self, call: Bound) -> tuple[bytes, bytes]:
         request = self.evaluator.encode(call.arguments(), call.info.encode_request)

@@ -70,7 +70,9 @@ class Certifier:
             if not taken and call.address not in self.entries and call.address not in again:
                 self.enter_call(call, "dropped")
 
-    def enter_rerun(self, address: str, why: str, answers: Answers, result: Result, recorded: Span | None) -> None:
+    def enter_rerun(
+        self, address: str, why: str, answers: Answers, result: Result, recorded: Span | None, uncontrolled: str
+    ) -> None:
         """A span that ran again because something was changed.
 
         Args:
@@ -79,6 +81,7 @@ class Certifier:
             answers: what it asked.
             result: what it gave.
             recorded: what it is compared with.
+            uncontrolled: what keeps a change from being the effect of its input; nothing where a control run was equal.
         """
         if answers.refusals:
             status, reason = answers.refusals[0]
@@ -90,7 +93,9 @@ class Certifier:
             status, reason = "swapped" if why == "swapped" else "added", why
         else:
             status, reason = why if why in {"swapped", "live"} else "changed", why
-        told = [reason, *answers.reasons] if reason != status else answers.reasons
+        told = [*([reason] if reason != status else []), *answers.reasons, *answers.deeds]
+        if uncontrolled and status == "changed":
+            told.append(uncontrolled)
         self.enter(address, status, "step", "; ".join(told))
 
     def certify(self, address: str, span: Span, answers: Answers, result: Result) -> None:
@@ -122,7 +127,7 @@ class Certifier:
         elif result.data is not None and (stand_in := codec.holds_opaque(result.data)) is not None:
             status, reason = "unreplayable", opaque("its output", stand_in)
         else:
-            status, reason = "reproduced", ""
+            status, reason = "reproduced", "; ".join(answers.deeds)
         self.enter(address, status, "step", reason)
 
 

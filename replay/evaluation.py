@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Final
 
 import attrs
 
@@ -23,11 +23,16 @@ from replay.unknown import UnknownInput, opaque
 from runtime import failure
 from runtime.declaration import Bound, StepInfo, describe
 from runtime.engine import run_step, run_step_sync
+from runtime.oracle import Guard
 from runtime.parts import Part
 from runtime.recording import Call, Recording, Result, Span, result_of, static, stream_result
 from runtime.scope import Frame, parent_address
 from runtime.unrecorded import run_glue
-from storage import codec
+from storage import codec, ids
+
+NOT_CONTROLLED: Final = "not controlled"
+_INPUT_CHANGED: Final = frozenset({"inputs changed", "asked otherwise", "a nested step changed"})
+"""Why a span runs again whose own code stands: what came out otherwise may be a leak of its own."""
 
 
 @attrs.frozen(eq=False)
@@ -48,6 +53,8 @@ class Evaluation:
     """Whether the inputs are the recorded ones."""
     sync: bool = False
     """Whether a sync step asks for it, which cannot wait."""
+    recorded_inputs: Callable[[], Arguments] | None = None
+    """Those of `counterpart`, for a control run. May raise `UnknownInput`."""
 
 
 @attrs.define(eq=False)
@@ -93,6 +100,12 @@ class Evaluator:
         self.callees: dict[str, tuple[StepInfo, bool]] = {}
         """What was asked for at the address of a nested step, and whether by a sync step."""
         self.notes: list[str] = []
+        self.controls: Evaluator | None = None
+        """Of control runs, which are counted apart."""
+        self.late: dict[str, str] = {}
+        """What threads and tasks were refused after the step that started them had ended, by address."""
+        self.direct_seed = request.seed or recording.stored.header.seed
+        self.answers_direct_from_recording = recording.answers_direct and not request.seed
         self.frontier = Frontier(recording, request)
         self.certifier = Certifier(self.executed)
         self.entries = self.certifier.entries
@@ -206,7 +219,11 @@ class Evaluator:
             return self.override(call.address, span, self.request.overrides.get(call.address), callee.codec.encode)
         swap = self.request.swaps.get(call.address)
         inputs = functools.partial(arguments, call.request, callee, describe(swap) if swap is not None else callee)
-        return await self.evaluate(Evaluation(call.address, callee, callee.codec, span, span, inputs, same=True, sync=sync))
+        return await self.evaluate(
+            Evaluation(
+                call.address, callee, callee.codec, span, span, inputs, same=True, sync=sync, recorded_inputs=inputs,
+            )
+        )  # fmt: skip
 
     async def _probe(self, span: Span) -> bool:
         """Whether a span has to run again for what is below it.
@@ -247,8 +264,8 @@ class Evaluator:
         glue = {one for one, part in self._parts.items() if part.kind == "derive" and parent_address(one) == here}
         return any(static(key) in glue for key in (*self.request.swaps.keys(), *self.request.overrides.keys()))
 
-    def glue(self, address: str, call: Bound) -> Any:
-        """The value of glue inside a span."""
+    def glue(self, address: str, call: Bound, guard: Guard | None) -> Any:
+        """The value of glue inside a span, which is guarded as that is."""
         if address in self.request.overrides:
             self.certifier.enter(address, "swapped", "derive", "overridden")
             return self.request.overrides.get(address)
@@ -256,7 +273,7 @@ class Evaluator:
         if swap is not None:
             self.certifier.enter(address, "swapped", "derive")
             call = attrs.evolve(call, info=describe(swap))
-        return run_glue(address, call)
+        return run_glue(address, call, guard)
 
     async def nested(self, asked: Asked, counterpart: Call | None, call: Bound, *, sync: bool) -> Result:
         """A nested step that a re-run span asked for."""
@@ -265,10 +282,12 @@ class Evaluator:
         if address in self.request.overrides:
             return self.override(address, span, self.request.overrides.get(address), info.codec.encode)
         near = span if span is not None else None if counterpart is None else counterpart.span
+        was = asked.recorded or counterpart
+        recorded = None if was is None else functools.partial(arguments, was.request, info, info)
         return await self.evaluate(
             Evaluation(
                 address, info, info.codec, span, near, lambda: (call.args, call.kwargs), same=span is not None,
-                sync=sync,
+                sync=sync, recorded_inputs=recorded,
             )
         )  # fmt: skip
 
@@ -276,19 +295,50 @@ class Evaluator:
 
     async def _rerun(self, work: Evaluation, why: str) -> Result:
         answers = self._answers(self, work.counterpart, verify=False)
-        result = self.executed[work.address].result = await self._execute(work, answers)
+        if why == "live":
+            answers.be_live()
+        uncontrolled = await self._control(work) if self.request.control and why in _INPUT_CHANGED else ""
+        result = await self._execute(work, answers)
         self.results[work.address] = result
         self.certifier.enter_asked(answers)
         answers.note_reassigned()
-        self.certifier.enter_rerun(work.address, why, answers, result, work.span or work.counterpart)
+        if why in _INPUT_CHANGED and not self.request.control:
+            uncontrolled = NOT_CONTROLLED
+        self.certifier.enter_rerun(work.address, why, answers, result, work.span or work.counterpart, uncontrolled)
         return result
+
+    async def _control(self, work: Evaluation) -> str:
+        """Repeat a span on its recorded input: nothing where that reproduces it, else what keeps it from being a control."""
+        span = work.counterpart
+        if span is None or work.recorded_inputs is None:
+            return NOT_CONTROLLED
+        if self.controls is None:
+            self.controls = Evaluator(
+                self.recording,
+                self.request.without_changes(),
+                redact=self._redact,
+                grace=self.grace,
+                answers=self._answers,
+                parts=self._parts,
+            )
+        answers = self._answers(self.controls, span, verify=True)
+        again = attrs.evolve(work, inputs=work.recorded_inputs, address=span.address)
+        result = await self.controls._execute(again, answers)
+        self.controls.certifier.certify(span.address, span, answers, result)
+        entry = self.controls.entries[span.address]
+        return "" if entry.status == "reproduced" else f"{NOT_CONTROLLED}: {entry.reason}"
 
     async def _execute(self, work: Evaluation, answers: Answers) -> Result:
         header, info = self.recording.stored.header, work.step
         wall = header.wall if answers.recorded is None else answers.recorded.record.wall
-        frame = Frame(answers, 0, work.address, header.seed, wall)
+        frame = Frame(answers, 0, work.address, ids.random_bytes(32) if answers.clock is None else header.seed, wall)
         self.ran.append(work.address)
-        self.executed[work.address] = Executed(answers.asked, frame, info.fingerprint.digest)
+        made = self.executed[work.address] = Executed(answers.asked, frame, info.fingerprint.digest)
+        made.result = await self._run_code(work, answers, frame)
+        return made.result
+
+    async def _run_code(self, work: Evaluation, answers: Answers, frame: Frame) -> Result:
+        info = work.step
         try:
             args, kwargs = work.inputs()
             if work.sync and info.is_async:
@@ -310,6 +360,9 @@ class Evaluator:
             if failure.is_cancellation(error):
                 raise
             return self.result(failure.status_of(error), None, error)
+        finally:
+            answers.over = True
+            frame.findings = answers.deeds or None
         return Result("blocked", None, b"") if answers.refusals else result
 
 

@@ -14,6 +14,8 @@ def as_call(
     swap: Mapping[str, Any] | None,
     override: Mapping[str, Any] | None,
     code: str,
+    guard: str = "standard",
+    control: bool = False,
 ) -> str:
     """The arguments of `runtime.replay`, without `live` and `budget_usd`.
 
@@ -29,6 +31,10 @@ def as_call(
             parts.append(f"{option}={{{inner}}}")
     if code != "current":
         parts.append(f"code={code!r}")
+    if guard != "standard":
+        parts.append(f"guard={guard!r}")
+    if control:
+        parts.append("control=True")
     return ", ".join(parts)
 
 

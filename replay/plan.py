@@ -54,6 +54,8 @@ class Plan:
     open: tuple[str, ...]
     """Steps that run again and may call live. The bounds hold while each asks no more often than when it was recorded."""
     budget_usd: float | None = None
+    controls: tuple[str, ...] = ()
+    """Addresses that are repeated on their recorded input, if their input changes. Not among `runs`."""
 
     def __getitem__(self, address: str) -> Step:
         for step in self.steps:
@@ -90,6 +92,7 @@ class Plan:
             "trace_id": self.trace_id,
             "budget_usd": self.budget_usd,
             "bounds": self.bounds.to_json(),
+            "controls": list(self.controls),
             "open": list(self.open),
             "steps": [one.to_json() for one in self.steps],
         }
@@ -100,7 +103,8 @@ class Plan:
         return plan_html.render(self)
 
     def __str__(self) -> str:
-        return "\n".join([*(str(one) for one in self.steps), self.head])
+        lines = [*(str(one) for one in self.steps), self.head]
+        return "\n".join([*lines, *([f"control runs: {', '.join(self.controls)}"] if self.controls else [])])
 
 
 def make(recording: Recording, agent: Agent[Any, Any], request: Request) -> Plan:
@@ -140,7 +144,9 @@ class _Planner:
                 self._step(spec.name, "maybe", reason, span)
             else:
                 self._step(spec.name, "verify" if self._request.verifies else "reuse", "", span)
-        return Plan(self._recording.trace_id, tuple(self._steps), tuple(self._open), self._request.budget_usd)
+        maybe = [one.address for one in self._steps if one.kind == "step" and one.mode == "maybe"]
+        controls = tuple(maybe) if self._request.control else ()
+        return Plan(self._recording.trace_id, tuple(self._steps), tuple(self._open), self._request.budget_usd, controls)
 
     def _why(self, address: str, span: Span | None, now: bytes | None) -> str:
         chosen = self._request

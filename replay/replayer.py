@@ -11,11 +11,13 @@ from replay import difference
 from replay.answers import Answers
 from replay.arguments import Arguments
 from replay.evaluation import Evaluation, Evaluator
+from replay.guard import GlueGuard
 from replay.selection import Request
 from replay.unknown import UnknownInput, opaque, take
 from runtime import failure, lanes
 from runtime.agent import Agent, NodeSpec
 from runtime.declaration import Bound, describe
+from runtime.errors import Refused
 from runtime.parts import parts_of
 from runtime.recording import Recording, Result, Span, result_of
 from runtime.unrecorded import run_glue
@@ -65,6 +67,9 @@ class Replayer(Evaluator):
         for name, span in self.recording.spans.items():
             if span.node >= 0 and span.kind != "derive" and name not in {spec.name for spec in self.agent.nodes}:
                 self.certifier.enter_all(span, "dropped", "the graph has no such step")
+        for address, reason in self.late.items():
+            known = self.entries.get(address)
+            self.certifier.enter(address, "blocked", "step" if known is None else known.kind, reason)
         return self._output(values)
 
     def _output(self, values: list[Result | None]) -> Result | None:
@@ -104,7 +109,27 @@ class Replayer(Evaluator):
         def inputs() -> Arguments:
             return tuple([take(decode, result.data) for result, decode in given]), {}
 
-        return await self.evaluate(Evaluation(spec.name, spec.step, spec.codec, span, span, inputs, same=same))
+        def recorded() -> Arguments:
+            assert span is not None
+            return self._recorded_inputs(spec, span), {}
+
+        return await self.evaluate(
+            Evaluation(spec.name, spec.step, spec.codec, span, span, inputs, same=same, recorded_inputs=recorded)
+        )
+
+    def _recorded_inputs(self, spec: NodeSpec, span: Span) -> tuple[Any, ...]:
+        places = self.recording.nodes[span.node][2]
+        if len(places) != len(spec.inputs):
+            raise UnknownInput("it was given another number of inputs")
+        found: list[Any] = []
+        for was, now in zip(places, spec.inputs, strict=True):
+            source = None if was < 0 else self.recording.node(self.recording.nodes[was][0])
+            result = self._input if was < 0 else None if source is None else source.result
+            if result is None or not result.ok:
+                raise UnknownInput("the recording does not hold what it was given")
+            decode = self.agent.input_codec.decode if now < 0 else self.agent.nodes[now].codec.decode
+            found.append(take(decode, result.data))
+        return tuple(found)
 
     def _source(self, place: int, values: list[Result | None]) -> tuple[Any, Callable[[bytes], Any]]:
         if place < 0:
@@ -137,7 +162,9 @@ class Replayer(Evaluator):
             lost = "" if (unknown := result.unknown) is None else opaque("its output", unknown)
         except UnknownInput as error:
             result, lost = Result("blocked", None, b""), str(error)
-        if lost and stands and span is not None and not self.request.verifies:
+        if spec.name in self.late:
+            self.certifier.enter(spec.name, "blocked", "derive", self.late[spec.name])
+        elif lost and stands and span is not None and not self.request.verifies:
             result = span.result
         elif lost:
             self.certifier.enter(spec.name, "unreplayable", "derive", lost)
@@ -154,7 +181,11 @@ class Replayer(Evaluator):
 
     def _compute(self, spec: NodeSpec, args: tuple[Any, ...]) -> Result:
         try:
-            value = run_glue(spec.name, Bound(spec.step, args, {}))
+            value = run_glue(spec.name, Bound(spec.step, args, {}), GlueGuard(self))
+        except Refused:
+            return Result("blocked", None, b"")
         except Exception as error:
             return self.result(failure.status_of(error), None, error)
+        if spec.name in self.late:
+            return Result("blocked", None, b"")
         return self.result(failure.OK, self.encode(value, spec.codec.encode), None)

@@ -13,6 +13,7 @@ from replay.alignment import compare_replay
 from replay.blocked import Blocked
 from replay.certificate import NOT_OK, Certificate
 from replay.damage import refuse
+from replay.guard import guarded
 from replay.plan import Plan
 from replay.replayer import Replayer
 from replay.selection import Request, as_list, as_selection, glue_addresses, known_addresses
@@ -49,6 +50,8 @@ class Replay:
     """The arguments of `runtime.replay` before `live`, for the hint."""
     trace_id: str = ""
     """Of the replay's own trace; empty where it was not recorded."""
+    controlled: tuple[str, ...] = ()
+    """Addresses that were repeated on their recorded input, each before it ran on another. They count in nothing else."""
 
     @property
     def output(self) -> Any:
@@ -126,6 +129,7 @@ class Replay:
             "blocked": [one.to_json() for one in self.blocked],
             "next_call": self.next_call,
             "ran": list(self.ran),
+            "controlled": list(self.controlled),
             "notes": list(self.notes),
             "spent_usd": self.spent_usd,
             "diff": self.diff().to_json(),
@@ -144,16 +148,20 @@ def request_of(
     live: str | Sequence[str] | None,
     budget_usd: float | None,
     code: str,
+    guard: str = "standard",
+    control: bool = False,
 ) -> Request:
     """What the caller asked for, its keys resolved.
 
     Raises:
         UnknownAddress: a key names no span.
         BuildError: what stands in for glue is async.
-        ValueError: `code` is neither current nor recorded.
+        ValueError: `code` is neither current nor recorded, or `guard` neither standard nor strict.
     """
     if code not in {"current", "recorded"}:
         raise ValueError(f"code is 'current' or 'recorded', not {code!r}")
+    if guard not in {"standard", "strict"}:
+        raise ValueError(f"guard is 'standard' or 'strict', not {guard!r}")
     parts = parts_of(agent)
     names = [*[spec.name for spec in agent.nodes], *parts]
     known = [*known_addresses(recording, names), *glue_addresses(recording, parts)]
@@ -171,7 +179,7 @@ def request_of(
             raise BuildError(f"swap: {key} is glue, which is computed at once; what is to stand in for it is async")
     return Request(
         swaps, as_selection(override, "override", known), chosen, needed, budget_usd,
-        code == "recorded",
+        code == "recorded", guard == "strict", control,
     )  # fmt: skip
 
 
@@ -191,7 +199,7 @@ async def replay(
     if entries is not None:
         certificate = Certificate(recording.trace_id, entries)
         return Replay(recording, planned, certificate, (), (), (), 0.0, None, worker, call)
-    with effects.replaying(recording.trace_id):
+    with effects.replaying(recording.trace_id), guarded():
         result = await worker.run()
     order = {address: place for place, address in enumerate(recording.addresses())}
     listed = sorted(worker.entries.values(), key=lambda entry: order.get(entry.address, len(order)))
@@ -200,4 +208,5 @@ async def replay(
     return Replay(
         recording, planned, certificate, tuple(blocked.values()), tuple(worker.ran), tuple(dict.fromkeys(worker.notes)),
         worker.frontier.spent_usd, result, worker, call,
+        controlled=() if worker.controls is None else tuple(worker.controls.ran),
     )  # fmt: skip

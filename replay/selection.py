@@ -157,11 +157,24 @@ class Request:
     """live="needed": what the recording cannot answer may go live, side effects excepted."""
     budget_usd: float | None = None
     use_recorded_code: bool = False
+    strict: bool = False
+    """Whether the guard refuses file writes."""
+    control: bool = False
+    """Whether a span that runs again for changed input is first repeated on its recorded input."""
+    shift_ns: int = 0
+    """By how much the clock of direct use is off, in an audit."""
+    seed: bytes = b""
+    """Of direct randomness in an audit: then nothing of direct use is answered from the recording."""
 
     @property
     def verifies(self) -> bool:
         """Whether spans that stand are run too."""
         return not self.swaps and not self.overrides and not self.live and not self.needed
+
+    def without_changes(self) -> Request:
+        """A request for spans as they were recorded."""
+        nothing: Selection[Any] = Selection({}, "", ())
+        return attrs.evolve(self, swaps=nothing, overrides=nothing, live=nothing, needed=False)
 
     def below(self, address: str) -> bool:
         """Whether something under an address is swapped, overridden or live."""

@@ -50,7 +50,7 @@ class _Writer:
         self._append(
             Kind.HEADER,
             (
-                0, 0, self._agent.name, self._agent.fingerprint, self._manifest,
+                0, header.features, self._agent.name, self._agent.fingerprint, self._manifest,
                 self._log.shared("environment", environment.encoded), now, header.seed, header.subject,
                 dict(header.attributes or {}), None, self._value(self._recording.input), "replay",
             ),
@@ -121,6 +121,7 @@ class _Writer:
         start, took, wall, attributes, draws, log = _facts(recorded if stands else None, executed)
         if draws is None and recorded is not None:
             draws = recorded.record.draws  # its readings of the clock were answered from there
+        findings = None if executed is None else executed.frame.findings
         attempts = recorded.record.attempts if stands and recorded is not None else _attempts(executed)
         self._log.append(
             self._sink,
@@ -128,7 +129,7 @@ class _Writer:
             number,
             (
                 index, intent, ids.new_span_id(), start, took, STATUS.index(shown.status), self._of(shown), shown.error,
-                attempts, attributes, draws, log, None, fingerprint, completion, wall,
+                attempts, attributes, draws, log, findings, fingerprint, completion, wall,
             ),
         )  # fmt: skip
 

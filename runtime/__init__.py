@@ -10,6 +10,7 @@ from runtime._face import Runtime  # noqa: E402 - a shadowed package must be nam
 from runtime.agent import Agent  # noqa: E402 - as above
 from runtime.declaration import Retry, step  # noqa: E402 - as above
 from runtime.default import (  # noqa: E402 - as above
+    aaudit,
     acheck,
     adiff,
     aexport,
@@ -23,6 +24,7 @@ from runtime.default import (  # noqa: E402 - as above
     areplay,
     arun,
     aseal,
+    audit,
     averify_certificate,
     check,
     configure,
@@ -88,6 +90,7 @@ __all__ = (
     "UnknownAddress",
     "UnknownAgent",
     "Vector",
+    "aaudit",
     "acheck",
     "adiff",
     "aexport",
@@ -101,6 +104,7 @@ __all__ = (
     "areplay",
     "arun",
     "aseal",
+    "audit",
     "averify_certificate",
     "check",
     "configure",

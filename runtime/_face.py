@@ -23,8 +23,10 @@ from runtime.errors import RuntimeMisuse
 from runtime.event_loop import run_until_done
 from runtime.listing import Listed, facts, summary
 from runtime.live_run import DURABLE, Durable, Run, run_live
+from runtime.recorder import Recorder
 from runtime.recording import Recording
 from runtime.registry import choose
+from runtime.scope import step_scope
 from runtime.sql import Asked
 from runtime.where import parse
 from storage import codec, portable
@@ -34,6 +36,7 @@ from storage.fork_lock import ForkLock
 from storage.log import QUEUE_BYTES, Log
 from storage.merging import GRACE_SECONDS, Done, merge
 from storage.objects.contract import ObjectStore
+from storage.objects.locate import is_remote
 from storage.opening import open_store
 from storage.records import Kind
 from storage.sealer import Sealer
@@ -43,6 +46,7 @@ from storage.store import Store
 from storage.writer import SEAL_BYTES, SEAL_SECONDS, SPOOL_BYTES, Limits
 
 if TYPE_CHECKING:
+    from replay.audit import Purity
     from replay.plan import Plan
     from replay.result import Replay
     from replay.trace_diff import TraceDiff
@@ -80,6 +84,8 @@ class Runtime(Asked):
         seal_bytes: a record file of so many bytes becomes a pack.
         seal_seconds: so long after the first run in it ended, it does at the latest.
         spool_bytes: what may wait for the bucket, on disk; past it records are dropped and counted.
+        entropy: "ambient" also answers and records direct use of `time`, `datetime`, `random`, `uuid`, `secrets` and
+            `os.urandom` by steps, from the first run until `close`; by default "declared", that of `runtime.current()` only.
 
     Raises:
         RuntimeMisuse: a setting is none.
@@ -101,11 +107,18 @@ class Runtime(Asked):
         seal_bytes: int = SEAL_BYTES,
         seal_seconds: float = SEAL_SECONDS,
         spool_bytes: int = SPOOL_BYTES,
+        entropy: Literal["declared", "ambient"] = "declared",
     ) -> None:
         if durable not in DURABLE or when_full not in {"wait", "drop"}:
             raise RuntimeMisuse(f"durable is one of {', '.join(DURABLE)}, and when_full is wait or drop")
         if portable.is_recording(store):
             store = portable.unpack(store, self)
+        if entropy not in {"declared", "ambient"}:
+            raise RuntimeMisuse(f"entropy is 'declared' or 'ambient', not {entropy!r}")
+        self._recorder: type[Recorder] = Recorder
+        self._ambient = entropy == "ambient"
+        self._release: Callable[[], None] | None = None
+        """Takes the functions back that stand in for those of the standard library, where entropy is ambient."""
         self._place = place.find()
         self._where, self.place = self._place.resolve(store)
         self._settings = self._place.settings(key=key, s3=s3, spool=spool)
@@ -147,6 +160,10 @@ class Runtime(Asked):
                 )  # fmt: skip
                 made.shared("environment", environment.encoded)  # the disk is asked for it: here, and not in a run
                 self.log = made
+            if self._ambient and self._release is None:
+                from runtime import ambient, ambient_recording
+
+                self._recorder, self._release = ambient_recording.AmbientRecorder, ambient.AMBIENT.hold()
             return self.log
 
     async def _founded(self) -> Log:
@@ -165,6 +182,9 @@ class Runtime(Asked):
             if self._store is not None:
                 self._store.close()
                 self._store = None
+            if self._release is not None:
+                self._release()
+                self._release = None
 
     def __enter__(self) -> Self:
         return self
@@ -204,6 +224,9 @@ class Runtime(Asked):
         Raises:
             Exception: what the agent raised; a note on it names the trace.
         """
+        scope = step_scope()
+        if scope is not None and scope.frame.oracle.guard is not None:
+            raise scope.frame.oracle.guard.refuse(scope.frame.address, f"run the agent {agent.name}")
         log = self.log or await self._founded()
         self._agents[agent.name, agent.fingerprint] = agent
         self._runs += 1
@@ -214,6 +237,7 @@ class Runtime(Asked):
             agent, value, log, subject=hashed, attributes=attributes, traceparent=traceparent, redact=self._redact,
             check=self._check or self._runs % CHECK_EVERY == 0, durable=self._durable, wait=self._when_full == "wait",
             load=self.load,
+            recorder_class=self._recorder,
         )  # fmt: skip
 
     def run(
@@ -399,6 +423,11 @@ class Runtime(Asked):
 
     # replaying
 
+    def _folder(self) -> str:
+        if isinstance(self._where, str) and not is_remote(self._where):
+            return self._where
+        raise RuntimeMisuse(f"a process of its own replays from a store in a folder, and {self.place} is none")
+
     async def aplan(
         self,
         trace_id: str,
@@ -409,6 +438,8 @@ class Runtime(Asked):
         live: str | Sequence[str] | None = None,
         budget_usd: float | None = None,
         code: str = "current",
+        guard: str = "standard",
+        control: bool = False,
     ) -> Plan:
         """What `areplay` with the same arguments will do, before it does it."""
         from replay import plan
@@ -416,7 +447,9 @@ class Runtime(Asked):
 
         found = await self.aopen(trace_id)
         chosen = self._agent_of(found, agent)
-        request = request_of(found, chosen, swap=swap, override=override, live=live, budget_usd=budget_usd, code=code)
+        request = request_of(
+            found, chosen, swap=swap, override=override, live=live, budget_usd=budget_usd, code=code, guard=guard, control=control
+        )
         return plan.make(found, chosen, request)
 
     def plan(self, trace_id: str, /, **options: Any) -> Plan:
@@ -433,6 +466,9 @@ class Runtime(Asked):
         live: str | Sequence[str] | None = None,
         budget_usd: float | None = None,
         code: str = "current",
+        guard: str = "standard",
+        control: bool = False,
+        isolated: bool = False,
     ) -> Replay:
         """Replay a trace with its providers stubbed.
 
@@ -444,8 +480,13 @@ class Runtime(Asked):
             live: what may call providers for real: "needed" for what the recording cannot answer, or addresses.
             budget_usd: the most that live calls may cost, as they report it.
             code: "recorded" reuses the values of steps whose code has changed since.
+            guard: "strict" also refuses that steps write files; else those are named.
+            control: first repeat each span that runs again for changed input on its recorded input.
+            isolated: replay in a process of its own, whose kernel refuses sockets and processes (Linux). The agent and what
+                is swapped in have to be at the top level of a module; without `live` and `override`.
 
         Raises:
+            RuntimeMisuse: it cannot be isolated here.
             UnknownAgent: no agent of the recorded name is known here.
             UnknownAddress: a key of swap, override or live names no span.
         """
@@ -455,8 +496,17 @@ class Runtime(Asked):
 
         found = await self.aopen(trace_id)
         chosen = self._agent_of(found, agent)
-        request = request_of(found, chosen, swap=swap, override=override, live=live, budget_usd=budget_usd, code=code)
-        call = as_call(found.trace_id, agent=agent, swap=swap, override=override, code=code)
+        request = request_of(
+            found, chosen, swap=swap, override=override, live=live, budget_usd=budget_usd, code=code, guard=guard, control=control
+        )
+        call = as_call(found.trace_id, agent=agent, swap=swap, override=override, code=code, guard=guard, control=control)
+        if isolated:
+            from replay.isolated import replay_isolated
+
+            return await replay_isolated(
+                found, chosen, request, store=self._folder(), backend=self._backend, redact=self._redact, swap=swap, call=call,
+                load=self.load,
+            )  # fmt: skip
         made = await replay(found, chosen, request, redact=self._redact, call=call)
         made.trace_id = write(made, self.log or await self._founded(), chosen)
         return made
@@ -485,6 +535,26 @@ class Runtime(Asked):
     async def averify_certificate(self, data: bytes) -> Verification:
         """As `verify_certificate`, in a worker thread."""
         return await anyio.to_thread.run_sync(self.verify_certificate, data)
+
+    async def aaudit(self, trace_id: str, *, agent: Agent[Any, Any] | None = None) -> Purity:
+        """Run a trace's steps again, in processes of their own, under another clock, another seed and other hash seeds.
+
+        Args:
+            trace_id: or the start of it.
+            agent: as for `areplay`, at the top level of a module.
+
+        Raises:
+            RuntimeMisuse: it cannot be done in a process of its own.
+            UnknownAgent: no agent of the recorded name is known here.
+        """
+        from replay.audit import audit
+
+        found = await self.aopen(trace_id)
+        return await audit(found, self._agent_of(found, agent), store=self._folder(), backend=self._backend, redact=self._redact)
+
+    def audit(self, trace_id: str, /, **options: Any) -> Purity:
+        """As `aaudit`."""
+        return self._sync(functools.partial(self.aaudit, trace_id, **options), "audit")
 
 
 def _warn(text: str) -> None:

@@ -95,14 +95,13 @@ class Current:
 
     def _generator(self, kind: str) -> Random:
         scope = self._scope
-        if scope.generators is None:
-            scope.generators = {}
-        made = scope.generators.get(kind)
+        held = scope.held_generators()
+        made = held.get(kind)
         if made is None:
             frame = scope.frame
             where = f"{frame.address}!{frame.attempt}"
-            made = scope.generators[kind] = Random(digest.entropy(frame.seed, where, scope.lane, kind))
-        return made
+            made = held.setdefault(kind, Random(digest.entropy(frame.seed, where, scope.lane, kind)))
+        return made  # type: ignore[no-any-return]
 
 
 def current() -> Current:

@@ -10,6 +10,7 @@ import contextvars
 import functools
 import sys
 import threading
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -50,10 +51,10 @@ def _hook_asyncio() -> None:
             child = scope.child() if context.get(SCOPE) is scope else Scope(scope.frame, UNKNOWN_LANE)
             kwargs["context"] = context.copy()
             kwargs["context"].run(SCOPE.set, child)
-            return raw(self, coro, *args, **kwargs)
+            return _guarded_to_its_end(scope, raw(self, coro, *args, **kwargs))
         token = SCOPE.set(scope.child())
         try:
-            return raw(self, coro, *args, **kwargs)
+            return _guarded_to_its_end(scope, raw(self, coro, *args, **kwargs))
         finally:
             SCOPE.reset(token)
 
@@ -87,12 +88,20 @@ def _hook_threads() -> None:
     @functools.wraps(raw_start)
     def start(self: threading.Thread) -> None:
         scope = SCOPE.get()
-        # anyio's workers, of a class of their own, outlive the step that starts them and get a context with each call.
-        if scope is not None and type(self) is threading.Thread:
-            context = contextvars.copy_context()
-            context.run(SCOPE.set, Scope(scope.frame, UNKNOWN_LANE))
-            self.run = functools.partial(context.run, self.run)  # type: ignore[method-assign]
-        raw_start(self)
+        if scope is None or _is_worker(self):
+            raw_start(self)
+            return
+        guard = scope.frame.oracle.guard
+        release = None if guard is None else guard.hold()
+        context = contextvars.copy_context()
+        context.run(SCOPE.set, Scope(scope.frame, UNKNOWN_LANE))
+        self.run = functools.partial(_run_in, context, self.run, release)  # type: ignore[method-assign]
+        try:
+            raw_start(self)
+        except BaseException:
+            if release is not None:
+                release()
+            raise
 
     @functools.wraps(raw_submit)
     def submit(self: ThreadPoolExecutor, fn: Any, /, *args: Any, **kwargs: Any) -> Any:
@@ -103,9 +112,33 @@ def _hook_threads() -> None:
         context.run(SCOPE.set, Scope(scope.frame, UNKNOWN_LANE))
         token = SCOPE.set(None)  # an executor's new thread outlives the step: it must not inherit its scope
         try:
-            return raw_submit(self, context.run, functools.partial(fn, *args, **kwargs))
+            return _guarded_to_its_end(scope, raw_submit(self, context.run, functools.partial(fn, *args, **kwargs)))
         finally:
             SCOPE.reset(token)
 
     threading.Thread.start = start  # type: ignore[method-assign]
     ThreadPoolExecutor.submit = submit  # type: ignore[method-assign, assignment]
+
+
+def _is_worker(thread: threading.Thread) -> bool:
+    """Whether it is no step's own: anyio and trio keep theirs and hand a context over with each call; the store has some too."""
+    made_by: Any = thread if type(thread) is not threading.Thread else getattr(thread, "_target", None)
+    module: str = getattr(made_by, "__module__", None) or ""
+    return module.startswith(("anyio.", "trio.", "storage."))
+
+
+def _guarded_to_its_end(scope: Scope, future: Any) -> Any:
+    """A task or future, with the guard of a replay kept up while it lasts: it may outlive its step."""
+    guard = scope.frame.oracle.guard
+    if guard is not None:
+        release = guard.hold()
+        future.add_done_callback(lambda _: release())
+    return future
+
+
+def _run_in(context: contextvars.Context, run: Callable[[], None], release: Callable[[], None] | None) -> None:
+    try:
+        context.run(run)
+    finally:
+        if release is not None:
+            release()

@@ -16,7 +16,7 @@ from runtime.attributes import clean_attributes
 from runtime.engine import walk
 from runtime.manifest import describe_agent
 from runtime.recorder import Recorder, Redact, root_span, wait_for
-from runtime.recording import Recording
+from runtime.recording import DIRECT_ENTROPY, Recording
 from storage import ids
 from storage.log import Log, Sink
 from storage.records import Kind
@@ -74,6 +74,7 @@ async def run_live(
     durable: Durable,
     wait: bool,
     load: Callable[[str], Recording],
+    recorder_class: type[Recorder] = Recorder,
 ) -> Run[R]:
     """Run an agent and record it.
 
@@ -89,6 +90,7 @@ async def run_live(
         durable: what to wait for at its end.
         wait: hold it back while the disk is behind.
         load: reads a trace back.
+        recorder_class: what records it.
 
     Raises:
         Exception: what the agent raised; a note on it names the trace.
@@ -99,17 +101,18 @@ async def run_live(
     sink = log.begin(trace)
     sink.personal = subject is not None
     seed = ids.random_bytes(32)
-    recorder = Recorder(log, sink, seed=seed, redact=redact, check=check)
+    recorder = recorder_class(log, sink, seed=seed, redact=redact, check=check)
     manifest = log.shared((agent.name, agent.fingerprint), functools.partial(describe_agent, agent))
     surroundings = log.shared("environment", environment.encoded)
     otel = None if traceparent is None else ids.parse_traceparent(traceparent)
+    features = DIRECT_ENTROPY if recorder.ambient else 0
     wall = time.time_ns()
     log.append(
         sink,
         int(Kind.HEADER),
         sink.next_id(),
         (
-            0, 0, agent.name, agent.fingerprint, manifest, surroundings, wall, seed, subject,
+            0, features, agent.name, agent.fingerprint, manifest, surroundings, wall, seed, subject,
             clean_attributes(attributes) or {}, otel, recorder.encode(value, agent.input_codec.encode), "run",
         ),
     )  # fmt: skip

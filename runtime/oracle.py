@@ -5,7 +5,7 @@ The engine asks an oracle and does not know whether it runs and records, or answ
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
@@ -14,8 +14,34 @@ if TYPE_CHECKING:
     from runtime.scope import Scope
 
 
+class Guard(Protocol):
+    """Told of what a step does that leaves the process by another door than an effect."""
+
+    def refuse(self, address: str, what: str, /) -> BaseException:
+        """The exception to raise instead of doing it."""
+        ...
+
+    def writes(self, address: str, what: str, /) -> None:
+        """A file is about to be written; may raise."""
+        ...
+
+    def hold(self) -> Callable[[], None]:
+        """Go on guarding until what is returned was called: for a thread or task that may outlive its step."""
+        ...
+
+
 class Oracle(Protocol):
     """Resolves the calls made inside a span."""
+
+    @property
+    def ambient(self) -> bytes:
+        """The seed of direct use of `random`, `uuid` and `os.urandom`; empty where that, and that of `time`, is let be."""
+        ...
+
+    @property
+    def guard(self) -> Guard | None:
+        """None where what is not declared as an effect is let be."""
+        ...
 
     async def step(self, scope: Scope, call: Bound, /) -> Any:
         """The value of a nested step."""
@@ -46,5 +72,5 @@ class Oracle(Protocol):
         ...
 
     def draw(self, scope: Scope, kind: str, /) -> Any:
-        """A reading of the clock: `time` in unix nanoseconds, `monotonic` in nanoseconds."""
+        """A reading of the clock: `time` in unix nanoseconds, `monotonic` in nanoseconds, or a kind of `runtime.ambient`."""
         ...

@@ -18,6 +18,7 @@ from runtime.check_mode import Inputs, is_lossless
 from runtime.declaration import Bound, StepInfo
 from runtime.effects import ITEM, Effect, EffectCall
 from runtime.engine import run_step, run_step_sync
+from runtime.oracle import Guard
 from runtime.scope import SCOPE, EffectScope, Frame, Scope, call_address
 from runtime.streams import Ended, LiveStream, pack, unpack
 from runtime.unrecorded import RAW, invoke_sync, read_clock, run_glue
@@ -48,6 +49,9 @@ class Recorder:
         redact: applied to every value before it is encoded.
         check: verify that no step changes its inputs and that every value decodes to itself.
     """
+
+    ambient = b""
+    guard: Guard | None = None
 
     def __init__(self, log: Log, sink: Sink, *, seed: bytes, redact: Redact, check: bool) -> None:
         self.sink = sink
@@ -289,8 +293,11 @@ class Recorder:
         return made
 
     def draw(self, scope: Scope, kind: str) -> Any:
+        return self.keep(scope, kind, read_clock(kind))
+
+    def keep(self, scope: Scope, kind: str, value: Any) -> Any:
+        """Record a reading of the clock."""
         frame = scope.frame
-        value = read_clock(kind)
         if frame.draws is None:
             frame.draws = {}
         frame.draws.setdefault(scope.lane, []).append((kind, value))

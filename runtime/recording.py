@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from functools import cached_property
-from typing import Any
+from typing import Any, Final
 
 import attrs
 import msgspec
@@ -20,6 +20,8 @@ from storage.stored import Stored
 from storage.values import StandIn
 
 EFFECT, NESTED = 0, 1
+DIRECT_ENTROPY: Final = 1
+"""In a header's features: direct use of clocks is among the draws, and direct randomness was derived from the seed."""
 
 
 @attrs.define(eq=False)
@@ -197,6 +199,11 @@ class Recording:
     def duration_ms(self) -> float | None:
         """Of the whole run."""
         return None if self.stored.end is None else self.stored.end.duration / 1e6
+
+    @property
+    def answers_direct(self) -> bool:
+        """Whether it was recorded with `entropy="ambient"`."""
+        return bool(self.stored.header.features & DIRECT_ENTROPY)
 
     @property
     def original(self) -> str | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 import re
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, Final
@@ -20,8 +19,8 @@ class Frame:
     """One attempt of a running span."""
 
     __slots__ = (
-        "address", "attempt", "attempts", "attributes", "calls", "completions", "draws", "findings", "log", "oracle",
-        "record", "seed", "starts", "streams", "timeout", "wall",
+        "address", "attempt", "attempts", "attributes", "calls", "completions", "draws", "findings", "generators", "log",
+        "oracle", "record", "seed", "starts", "streams", "timeout", "wall",
     )  # fmt: skip
 
     def __init__(self, oracle: Oracle, record: int, address: str, seed: bytes, wall: int) -> None:
@@ -35,6 +34,8 @@ class Frame:
         self.log: list[Any] | None = None
         self.findings: list[str] | None = None
         self.draws: dict[str, list[tuple[str, Any]]] | None = None
+        self.generators: dict[str, Any] | None = None
+        """Of its threads, whose lanes nobody knows: they share one set, or each would draw what the others do."""
         self.streams: list[Stream] | None = None
         """That its code has begun to read."""
         self.timeout: anyio.CancelScope | None = None
@@ -43,7 +44,7 @@ class Frame:
     def next_attempt(self) -> None:
         """Calls of another attempt are counted anew."""
         self.attempt += 1
-        self.calls = None
+        self.calls = self.generators = None
 
     def nth(self, lane: str, name: str) -> int:
         """Count a call: 1 for the first of its name in its lane."""
@@ -86,7 +87,14 @@ class Scope:
     def __init__(self, frame: Frame, lane: str = "") -> None:
         self.frame, self.lane = frame, lane
         self.spawned = 0
-        self.generators: dict[str, random.Random] | None = None
+        self.generators: dict[str, Any] | None = None
+
+    def held_generators(self) -> dict[str, Any]:
+        """The generators of this lane by kind."""
+        holder = self.frame if self.lane == UNKNOWN_LANE else self
+        if holder.generators is None:
+            holder.generators = {}
+        return holder.generators
 
     def child(self) -> Scope:
         """The scope of a task that this one spawns."""
@@ -134,6 +142,12 @@ class EffectScope(Scope):
 
 
 SCOPE: ContextVar[Scope | None] = ContextVar("kitchenlog_scope", default=None)
+
+
+def step_scope() -> Scope | None:
+    """The scope of the step whose own code runs here: None outside every step, and inside an effect's body."""
+    scope = SCOPE.get()
+    return None if scope is None or isinstance(scope, EffectScope) else scope
 
 
 _PLACE: Final = re.compile(r"(?:!\d+|\[\d+\])\Z")

@@ -9,11 +9,15 @@ from typing import Any
 from runtime.declaration import Bound
 from runtime.effects import EffectCall
 from runtime.errors import RuntimeMisuse
+from runtime.oracle import Guard
 from runtime.scope import SCOPE, Frame, Scope
 
 
 class _Raw:
     """Inside an effect everything is raw: its outcome is what is recorded."""
+
+    ambient = b""
+    guard: Guard | None = None
 
     async def step(self, scope: Scope, call: Bound) -> Any:
         made = call.info.run(*call.args, **call.kwargs)
@@ -44,6 +48,11 @@ class _Raw:
 
 class _Glue:
     """Glue and conditions are computed, not recorded: they may make no call."""
+
+    ambient = b""
+
+    def __init__(self, guard: Guard | None = None) -> None:
+        self.guard = guard
 
     async def step(self, scope: Scope, call: Bound) -> Any:
         return self.step_sync(scope, call)
@@ -80,13 +89,18 @@ def read_clock(kind: str) -> int:
     return time.time_ns() if kind == "time" else time.monotonic_ns()
 
 
-def run_glue(address: str, call: Bound) -> Any:
+def run_glue(address: str, call: Bound, guard: Guard | None = None) -> Any:
     """The value of glue: of a derived node, or of a condition.
+
+    Args:
+        address: of it.
+        call: the function and what it is given.
+        guard: of a replay.
 
     Raises:
         RuntimeMisuse: it called a step or an effect.
     """
-    token = SCOPE.set(Scope(Frame(_GLUE, 0, address, b"", 0)))
+    token = SCOPE.set(Scope(Frame(_GLUE if guard is None else _Glue(guard), 0, address, b"", 0)))
     try:
         return call.info.run(*call.args)
     finally:
