@@ -111,6 +111,7 @@ class Runtime(Asked):
     ) -> None:
         if durable not in DURABLE or when_full not in {"wait", "drop"}:
             raise RuntimeMisuse(f"durable is one of {', '.join(DURABLE)}, and when_full is wait or drop")
+        self._goes_away = portable.is_recording(store)
         if portable.is_recording(store):
             store = portable.unpack(store, self)
         if entropy not in {"declared", "ambient"}:
@@ -156,7 +157,7 @@ class Runtime(Asked):
                     _warn(warning)
                 made = Log(
                     self._store, queue_bytes=self._queue_bytes, on_loss=_warn, limits=self._limits,
-                    sealer=Sealer(self._store, on_trouble=_warn),
+                    sealer=None if self._goes_away else Sealer(self._store, on_trouble=_warn),
                 )  # fmt: skip
                 made.shared("environment", environment.encoded)  # the disk is asked for it: here, and not in a run
                 self.log = made

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import gc
 import io
+import os
+import subprocess
+import sys
 import zipfile
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
@@ -289,3 +292,18 @@ def test_no_member_is_larger_than_the_file() -> None:
     one.file_size = one.compress_size = 1 << 30
     with pytest.raises(ValueError, match="says that it has"):
         portable._check_member(one, 1000)
+
+
+def test_a_runtime_that_nobody_closes_says_nothing_at_exit(kitchen: runtime.Runtime, traced: str, tmp_path: Path) -> None:
+    kitchen.export(traced, tmp_path / "carried.recording")
+    code = (
+        "import runtime; there = runtime.Runtime('carried.recording'); from tests.test_portable import bot; there.run(bot(), 'x')"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1]), "TMPDIR": str(tmp_path)}
+
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False, timeout=50
+    )
+
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    assert not list(tmp_path.glob("kitchenlog-*"))
