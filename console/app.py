@@ -1,6 +1,7 @@
 """The command.
 
-`kitchenlog run | list | show | query | replay | plan | check | seal | merge | index | diff | graph | certificate | test`
+`kitchenlog run | list | show | query | replay | plan | verify | audit | check | seal | merge | index | diff | graph |
+certificate | test`
 
 Exit codes: 0 done and ok; 1 done, and something differs or is blocked; 2 it could not be done.
 """
@@ -16,8 +17,10 @@ import click
 
 import runtime
 from console import certificate_command, foreign, regression_command, report, table
+from console.audit import audit
 from console.replay_options import ReplayOptions, replay_options
 from console.session import DIFFERS, State, clearly, emit, fail, json_option, load_agent
+from console.verify_command import verify
 from runtime.plain import plain
 
 
@@ -248,6 +251,10 @@ def check(state: State, *, full: bool, quarantine: bool, as_json: bool) -> None:
         report.check(found, full=full)
     if not found.ok:
         sys.exit(DIFFERS)
+
+
+main.add_command(verify)
+main.add_command(audit)
 
 
 @main.command()

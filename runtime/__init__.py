@@ -23,6 +23,7 @@ from runtime.default import (  # noqa: E402 - as above
     areplay,
     arun,
     aseal,
+    averify,
     averify_certificate,
     check,
     configure,
@@ -39,6 +40,7 @@ from runtime.default import (  # noqa: E402 - as above
     replay,
     run,
     seal,
+    verify,
     verify_certificate,
 )
 from runtime.effects import effect, is_effect  # noqa: E402 - as above
@@ -101,6 +103,7 @@ __all__ = (
     "areplay",
     "arun",
     "aseal",
+    "averify",
     "averify_certificate",
     "check",
     "configure",
@@ -121,5 +124,6 @@ __all__ = (
     "run",
     "seal",
     "step",
+    "verify",
     "verify_certificate",
 )
