@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from benchmarks import workload
 
-vectors, bare_turn = workload.make()
-lists, _ = workload.make(as_list=True)
+vectors = workload.make()
+lists = workload.make(as_list=True)
 
 
 async def judge_otherwise(turn: workload.Turn, answer: str, cited: list[int]) -> bool:

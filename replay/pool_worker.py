@@ -103,7 +103,7 @@ def main() -> None:
     with store.snapshot():
         try:
             anyio.run(server.serve, incoming, backend=job.backend)
-        except StorageError as error:
+        except (KitchenlogError, StorageError) as error:
             server.fail(error)
 
 

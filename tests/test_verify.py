@@ -212,7 +212,7 @@ def test_certificates_are_written_a_line_each(kitchen: runtime.Runtime, tmp_path
     kitchen.verify().write(tmp_path / "proofs.jsonl")
     lines = [json.loads(line) for line in (tmp_path / "proofs.jsonl").read_text("utf-8").splitlines()]
     assert {line["trace_id"] for line in lines} == set(traces)
-    assert all(line["certificate"]["proved"] and len(line["certificate"]["entries"]) == 6 for line in lines)
+    assert all(line["certificate"]["head"]["proved"] and len(line["certificate"]["entries"]) == 6 for line in lines)
 
 
 @pytest.mark.anyio
