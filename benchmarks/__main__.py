@@ -5,13 +5,14 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable
 
-from benchmarks import costs, million, overload, query, speed
+from benchmarks import costs, million, overload, query, speed, verify
 
 BENCHMARKS: dict[str, Callable[[], None]] = {
     "speed": speed.main,
     "overload": overload.main,
     "million": million.main,
     "query": query.main,
+    "verify": verify.main,
     "costs": costs.main,
 }
 

@@ -1,6 +1,7 @@
 """The command.
 
-`kitchenlog run | list | show | query | replay | plan | audit | check | seal | merge | index | diff | graph | certificate | test`
+`kitchenlog run | list | show | query | replay | plan | verify | audit | check | seal | merge | index | diff | graph |
+certificate | test`
 
 Exit codes: 0 done and ok; 1 done, and something differs or is blocked; 2 it could not be done.
 """
@@ -16,8 +17,10 @@ import click
 
 import runtime
 from console import certificate_command, foreign, regression_command, report, table
+from console.audit import audit
 from console.replay_options import ReplayOptions, replay_options
-from console.session import DIFFERS, State, agent_option, clearly, emit, fail, json_option, load_agent, register
+from console.session import DIFFERS, State, clearly, emit, fail, json_option, load_agent
+from console.verify_command import verify
 from runtime.plain import plain
 
 
@@ -27,7 +30,7 @@ from runtime.plain import plain
 @click.pass_context
 @clearly
 def main(context: click.Context, store: str | None) -> None:
-    r"""Record agents, and replay any recorded run step by step.
+    """Record agents, and replay any recorded run step by step.
 
     \b
     Example:
@@ -48,7 +51,7 @@ def main(context: click.Context, store: str | None) -> None:
 @click.pass_obj
 @clearly
 def run(state: State, agent: str, value: str, subject: str | None, attribute: tuple[str, ...], *, as_json: bool) -> None:
-    r"""Run AGENT (module:object) on VALUE (JSON, - for standard input) and record it.
+    """Run AGENT (module:object) on VALUE (JSON, - for standard input) and record it.
 
     \b
     Example: kitchenlog run bot:agent '{"text": "Where is my order?"}' -a variant=B
@@ -92,7 +95,7 @@ def run(state: State, agent: str, value: str, subject: str | None, attribute: tu
 @click.pass_obj
 @clearly
 def list_(state: State, where: str | None, limit: int, *, replays: bool, as_json: bool) -> None:
-    r"""Recorded runs, newest first.
+    """Recorded runs, newest first.
 
     \b
     Example: kitchenlog list --where "status = 'error'"
@@ -113,7 +116,7 @@ def list_(state: State, where: str | None, limit: int, *, replays: bool, as_json
 @click.pass_obj
 @clearly
 def show(state: State, trace: str, *, full: bool, as_json: bool) -> None:
-    r"""The spans of TRACE with what went in and came out. Addresses are the first column.
+    """The spans of TRACE with what went in and came out. Addresses are the first column.
 
     TRACE is an id or the start of one, or a FILE.json of another system in the shape that --json prints.
 
@@ -141,7 +144,7 @@ def show(state: State, trace: str, *, full: bool, as_json: bool) -> None:
 @click.pass_obj
 @clearly
 def query(state: State, sql: str, *, as_csv: bool, as_json: bool) -> None:
-    r"""Answer SQL (one SELECT, as DuckDB has it) over the tables traces, spans and effects.
+    """Answer SQL (one SELECT, as DuckDB has it) over the tables traces, spans and effects.
 
     \b
     Example: kitchenlog query "SELECT name, quantile_cont(duration_ms, 0.95) FROM spans WHERE kind = 'run' GROUP BY name"
@@ -172,7 +175,7 @@ def index() -> None:
 @click.pass_obj
 @clearly
 def rebuild(state: State, *, as_json: bool) -> None:
-    r"""Make the rows of every pack anew, and say how many were as they should be.
+    """Make the rows of every pack anew, and say how many were as they should be.
 
     \b
     Example: kitchenlog index rebuild
@@ -195,7 +198,7 @@ def rebuild(state: State, *, as_json: bool) -> None:
 @click.pass_obj
 @clearly
 def replay(state: State, trace: str, options: ReplayOptions, certificate: Path | None, *, isolated: bool, as_json: bool) -> None:
-    r"""Replay TRACE with its providers stubbed. Nothing calls a provider that --live does not name.
+    """Replay TRACE with its providers stubbed. Nothing calls a provider that --live does not name.
 
     \b
     Example: kitchenlog replay 48f9c3 --swap retrieve=fixes:retrieve --live needed
@@ -217,7 +220,7 @@ def replay(state: State, trace: str, options: ReplayOptions, certificate: Path |
 @click.pass_obj
 @clearly
 def plan(state: State, trace: str, options: ReplayOptions, *, as_json: bool) -> None:
-    r"""What `kitchenlog replay` with the same options will do, before it does it.
+    """What `kitchenlog replay` with the same options will do, before it does it.
 
     \b
     Example: kitchenlog plan 48f9c3 --swap retrieve=fixes:retrieve
@@ -230,35 +233,13 @@ def plan(state: State, trace: str, options: ReplayOptions, *, as_json: bool) -> 
 
 
 @main.command()
-@click.argument("trace")
-@click.option("--purity", is_flag=True, required=True, help="What the clock, chance and the hash seed have a part in.")
-@agent_option
-@json_option
-@click.pass_obj
-@clearly
-def audit(state: State, trace: str, agent: str | None, *, purity: bool, as_json: bool) -> None:  # noqa: ARG001 - it has to be said
-    r"""Run the steps of TRACE again under another clock, other random numbers and other hash seeds: what leaks in, by field.
-
-    \b
-    Example: kitchenlog audit --purity 48f9c3 --agent bot:agent
-    """
-    found = state.runtime.audit(trace, agent=register(state, agent))
-    if as_json:
-        emit(found.to_json())
-    else:
-        click.echo(str(found))
-    if not found.ok:
-        sys.exit(DIFFERS)
-
-
-@main.command()
 @click.option("--full", is_flag=True, help="Hash every value again.")
 @click.option("--quarantine", is_flag=True, help="Mark damaged packs, so that no merge takes them.")
 @json_option
 @click.pass_obj
 @clearly
 def check(state: State, *, full: bool, quarantine: bool, as_json: bool) -> None:
-    r"""Read every pack and every trace of the store and say what is damaged. Nothing is deleted.
+    """Read every pack and every trace of the store and say what is damaged. Nothing is deleted.
 
     \b
     Example: kitchenlog check --full
@@ -273,12 +254,16 @@ def check(state: State, *, full: bool, quarantine: bool, as_json: bool) -> None:
         sys.exit(DIFFERS)
 
 
+main.add_command(verify)
+main.add_command(audit)
+
+
 @main.command()
 @json_option
 @click.pass_obj
 @clearly
 def seal(state: State, *, as_json: bool) -> None:
-    r"""Make packs of the record files of processes that have ended. Nothing is lost: a pack is read back first.
+    """Make packs of the record files of processes that have ended. Nothing is lost: a pack is read back first.
 
     \b
     Example: kitchenlog seal
@@ -295,7 +280,7 @@ def seal(state: State, *, as_json: bool) -> None:
 @click.pass_obj
 @clearly
 def merge(state: State, *, as_json: bool) -> None:
-    r"""Merge the small packs of every hour that is over, and remove those that were replaced an hour ago or longer.
+    """Merge the small packs of every hour that is over, and remove those that were replaced an hour ago or longer.
 
     \b
     Example: kitchenlog merge
@@ -315,7 +300,7 @@ def merge(state: State, *, as_json: bool) -> None:
 @click.pass_obj
 @clearly
 def diff(state: State, old: str, new: str, *, as_json: bool) -> None:
-    r"""What differs between the traces OLD and NEW, span by span.
+    """What differs between the traces OLD and NEW, span by span.
 
     \b
     Example: kitchenlog diff 48f9c3 51ab20
@@ -335,7 +320,7 @@ def diff(state: State, old: str, new: str, *, as_json: bool) -> None:
 @json_option
 @clearly
 def graph(agent: str, *, mermaid: bool, as_json: bool) -> None:
-    r"""The graph of AGENT (module:object).
+    """The graph of AGENT (module:object).
 
     \b
     Example: kitchenlog graph bot:agent --mermaid

@@ -30,7 +30,7 @@ def certificate() -> None:
 @click.pass_obj
 @clearly
 def verify(state: State, file: Path, store: str | None, *, as_json: bool) -> None:
-    r"""Say whether the certificate in FILE is authentic, consistent (the key is not here) or altered.
+    """Say whether the certificate in FILE is authentic, consistent (the key is not here) or altered.
 
     \b
     Example: kitchenlog certificate verify fix.json

@@ -48,7 +48,7 @@ def test() -> None:
 @click.pass_obj
 @clearly
 def new(state: State, trace: str, out: Path | None, agent: str | None) -> None:
-    r"""Write a pytest file and a portable recording of TRACE. The test replays it: it needs no provider and no network.
+    """Write a pytest file and a portable recording of TRACE. The test replays it: it needs no provider and no network.
 
     \b
     Example: kitchenlog test new 48f9c3 --agent bot:agent

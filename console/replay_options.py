@@ -41,9 +41,9 @@ class ReplayOptions:
         if self.control:
             options["control"] = True
         if self.swap:
-            options["swap"] = {address: load(name) for address, name in (_pair(one, "--swap") for one in self.swap)}
+            options["swap"] = {address: load(name) for address, name in (split_pair(one, "--swap") for one in self.swap)}
         if self.override:
-            pairs = (_pair(one, "--override") for one in self.override)
+            pairs = (split_pair(one, "--override") for one in self.override)
             options["override"] = {address: _json(text) for address, text in pairs}
         return options
 
@@ -95,7 +95,8 @@ def replay_options(fn: Callable[..., Any]) -> Callable[..., Any]:
     return made
 
 
-def _pair(text: str, option: str) -> tuple[str, str]:
+def split_pair(text: str, option: str) -> tuple[str, str]:
+    """The two sides of `ADDRESS=...`, as it was given to an option."""
     address, sign, rest = text.partition("=")
     if not sign:
         fail(f"{option} is ADDRESS=..., not {text!r}")

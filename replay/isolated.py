@@ -11,11 +11,11 @@ import attrs
 from replay import plan, worker
 from replay.alignment import compare_recordings
 from replay.certificate import Certificate
-from replay.difference import TraceDiff
 from replay.replayer import Replayer
 from replay.result import Replay
 from replay.selection import Request
 from replay.spelling import spell
+from replay.trace_diff import TraceDiff
 from runtime.agent import Agent
 from runtime.errors import RuntimeMisuse
 from runtime.recording import Recording

@@ -25,6 +25,7 @@ from runtime.default import (  # noqa: E402 - as above
     arun,
     aseal,
     audit,
+    averify,
     averify_certificate,
     check,
     configure,
@@ -41,6 +42,7 @@ from runtime.default import (  # noqa: E402 - as above
     replay,
     run,
     seal,
+    verify,
     verify_certificate,
 )
 from runtime.effects import effect, is_effect  # noqa: E402 - as above
@@ -105,6 +107,7 @@ __all__ = (
     "arun",
     "aseal",
     "audit",
+    "averify",
     "averify_certificate",
     "check",
     "configure",
@@ -125,5 +128,6 @@ __all__ = (
     "run",
     "seal",
     "step",
+    "verify",
     "verify_certificate",
 )

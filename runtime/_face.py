@@ -51,6 +51,7 @@ if TYPE_CHECKING:
     from replay.result import Replay
     from replay.trace_diff import TraceDiff
     from replay.verification import Verification
+    from replay.verified import Verified
 
 A = TypeVar("A")
 R = TypeVar("R")
@@ -556,6 +557,73 @@ class Runtime(Asked):
     def audit(self, trace_id: str, /, **options: Any) -> Purity:
         """As `aaudit`."""
         return self._sync(functools.partial(self.aaudit, trace_id, **options), "audit")
+
+    async def averify(
+        self,
+        where: str | None = None,
+        swap: Mapping[str, Any] | None = None,
+        live: str | Sequence[str] | None = None,
+        budget_usd: float | None = None,
+        limit: int | None = None,
+        workers: int | None = None,
+        agent: Agent[Any, Any] | None = None,
+        *,
+        traces: Sequence[str] | None = None,
+        progress: Callable[[int, int], None] | None = None,
+    ) -> Verified:
+        """Replay many recorded runs and say of each what came of it. No new trace is recorded.
+
+        Args:
+            where: which, as in `list`; by default all. One that cannot be read is always among them. Replays never are.
+            swap: steps by address, run instead of the recorded ones.
+            live: what may call providers for real, as in `areplay`.
+            budget_usd: the most that live calls may cost over all traces, as they report it.
+            limit: at most so many, the newest.
+            workers: processes that do it; 0 for this one alone. By default as many as there are cores, where there is enough to
+                do, nothing goes live, and another process can import agent and steps.
+            agent: the graph to replay with; by default each trace's own, as in `areplay`.
+            traces: only these, by their ids or the starts of them.
+            progress: told how many traces of how many are done.
+
+        Raises:
+            BadWhere: `where` is not of the grammar.
+            TraceNotFound: the store does not hold one of `traces`.
+            RuntimeMisuse: `swap` or `live` names an address that no trace has, or workers were asked for live calls.
+            StoreError: there is no store.
+            StoreUnavailable: it gave no answer.
+        """
+        from replay.many import describe_job, verify_many
+        from replay.spelling import spell
+        from replay.verifier import Request
+
+        store = await anyio.to_thread.run_sync(self._reading)
+        request = Request(
+            agents=dict(self._agents), agent=agent, where=where, swap=swap, live=live, budget_usd=budget_usd, redact=self._redact
+        )
+        job = functools.partial(
+            describe_job, request, place=self._where, settings=self._settings, backend=self._backend, path=list(sys.path),
+            spell=spell,
+        )  # fmt: skip
+        return await verify_many(store, request, traces=traces, limit=limit, workers=workers, job=job, progress=progress)
+
+    def verify(
+        self,
+        where: str | None = None,
+        swap: Mapping[str, Any] | None = None,
+        live: str | Sequence[str] | None = None,
+        budget_usd: float | None = None,
+        limit: int | None = None,
+        workers: int | None = None,
+        agent: Agent[Any, Any] | None = None,
+        *,
+        traces: Sequence[str] | None = None,
+        progress: Callable[[int, int], None] | None = None,
+    ) -> Verified:
+        """As `averify`."""
+        call = functools.partial(
+            self.averify, where, swap, live, budget_usd, limit, workers, agent, traces=traces, progress=progress
+        )
+        return self._sync(call, "verify")
 
 
 def _warn(text: str) -> None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, Protocol
 
 import attrs
 
@@ -10,8 +11,8 @@ from runtime import failure
 from storage import codec, ids
 from storage.errors import StorageError
 from storage.objects.contract import StoreRefused, StoreUnavailable
+from storage.records import Annotation, Header, Ref
 from storage.store import Store
-from storage.stored import Stored
 
 
 @attrs.frozen
@@ -30,7 +31,25 @@ class Listed:
     attributes: dict[str, Any]
 
 
-def attributes_of(stored: Stored) -> dict[str, Any]:
+class Described(Protocol):
+    """What a trace is known by: one that was loaded, or that was read in passing."""
+
+    @property
+    def header(self) -> Header:
+        """What it is of."""
+        ...
+
+    @property
+    def annotations(self) -> Sequence[Annotation]:
+        """What was said of it."""
+        ...
+
+    def value(self, ref: Ref, /) -> bytes:
+        """The stored bytes that a reference stands for."""
+        ...
+
+
+def attributes_of(stored: Described) -> dict[str, Any]:
     """What was given to run, with the feedback that came later as `outcome.*`."""
     found = dict(stored.header.attributes or {})
     for note in sorted(stored.annotations, key=lambda note: note.wall):

@@ -71,7 +71,7 @@ def test_the_command(tmp_path: Path) -> None:
         one for one in told["leaks"] if one["field"] == ".id"
     ).items()
 
-    unsaid = run(main, ["--store", store, "audit", clean, "--agent", "tests.isolated_agents:clean"])
+    unsaid = run(main, ["--store", store, "audit", "--agent", "tests.isolated_agents:clean"])
     assert unsaid.exit_code == 2
     assert "--purity" in unsaid.output
 
