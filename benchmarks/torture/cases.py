@@ -61,26 +61,35 @@ class Case:
     swapped: tuple[str, ...] = ()
     """Which of them are exchanged on purpose; others count as edited."""
     how: str = "once"
-    """`once`; `two at once` for two recordings at the same time; `damaged` for copies with one byte changed each."""
+    """`once`; `two at once` for two recordings at the same time; `one byte` and `cut short` for damaged copies."""
 
 
-def _graph(last: Any = programs.generate, first: Any = programs.retrieve) -> tuple[Step, ...]:
-    return (Step("retrieve", first), Step("side", programs.side), Step("last", last, ("retrieve", "side")))
+def _chain(last: Any = programs.generate) -> tuple[Step, ...]:
+    return (Step("retrieve", programs.retrieve), Step("last", last, ("retrieve",)))
+
+
+def _tidied(tidy: Any = programs.tidy) -> tuple[Step, ...]:
+    found = Step("retrieve", programs.retrieve)
+    return (found, Step("tidy", tidy, ("retrieve",)), Step("last", programs.generate, ("tidy",)))
+
+
+def _parallel(retrieve: Any = programs.retrieve) -> tuple[Step, ...]:
+    return (Step("retrieve", retrieve), Step("side", programs.side), Step("join", programs.join, ("retrieve", "side")))
 
 
 def _one(fn: Any) -> tuple[Step, ...]:
     return (Step("only", fn),)
 
 
-_JUDGED = (*_graph(), Step("judge", programs.judge, ("last",)))
+_JUDGED = (*_chain(), Step("judge", programs.judge, ("last",)))
 
 CASES = (
     Case(
         "as recorded",
-        "two parallel steps and a third that needs both; replayed with nothing changed",
+        "two steps in a row, a call each; replayed with nothing changed",
         "the recorded output, without a call",
         "langchain-academy#40, langgraph#7361; LangGraph 1.2 measured: all steps run again",
-        _graph(),
+        _chain(),
     ),
     Case(
         "own answer, other order",
@@ -88,6 +97,15 @@ CASES = (
         "each worker its own two answers",
         "OrcaReplay#71 (each document got another one's extraction); vcrpy measured",
         _one(programs.two_stages),
+    ),
+    Case(
+        "two calls change places",
+        "two questions in a row; the edited code asks the second first",
+        "each question its own answer; no call",
+        "vcrpy measured (by default it matches without the body and exchanges the answers, no error)",
+        _one(programs.ask_both),
+        lambda seen: seen.output == seen.recorded and seen.error is None,
+        _one(programs.ask_both_otherwise),
     ),
     Case(
         "equal requests of parallel workers",
@@ -126,20 +144,30 @@ CASES = (
         "`retrieve` is exchanged for one that answers without a call; `side` beside it is not",
         "the new value and the recorded value of `side`; no call",
         "LangGraph measured: `update_state` drops the sibling; cherry-studio#16161, lobehub#18797",
-        _graph(programs.join),
+        _parallel(),
         lambda seen: seen.output == [programs.FIXED, seen.recorded[1]] and seen.error is None,
-        _graph(programs.join, programs.fixed),
+        _parallel(programs.fixed),
         ("retrieve",),
     ),
     Case(
         "early cutoff",
-        "`retrieve` is exchanged for other code with the same result",
-        "the recorded output, and the code of the steps below does not run",
+        "the middle one of three steps is exchanged for other code with the same result",
+        "the recorded output, and the code of the step below does not run",
         "asked for in agentflow4j#63, lionagi#523",
-        _graph(),
+        _tidied(),
         lambda seen: as_recorded(seen) and not seen.ran.get("generate"),
-        _graph(first=programs.retrieve_otherwise),
-        ("retrieve",),
+        _tidied(programs.tidy_otherwise),
+        ("tidy",),
+    ),
+    Case(
+        "state outside the graph",
+        "a step leaves a note in a global that the next step reads; the next one is exchanged",
+        "the exchanged step finds the note, or it is said that it cannot",
+        "Kitaru's documented limit (process memory is not restored)",
+        (Step("leave", programs.leave_note), Step("read", programs.read_note, ("leave",))),
+        lambda seen: seen.refused or seen.output == str(seen.recorded).replace("left:", "left!"),
+        (Step("leave", programs.leave_note), Step("read", programs.read_note_loudly, ("leave",))),
+        ("read",),
     ),
     Case(
         "null is an answer",
@@ -178,6 +206,21 @@ CASES = (
         _one(programs.hedged),
     ),
     Case(
+        "a call that times out",
+        "a call is given up after 0.2 seconds; the step falls back and asks something else",
+        "given up again, then the recorded answer; no call",
+        "aimux#102",
+        _one(programs.impatient),
+    ),
+    Case(
+        "a run that failed",
+        "the step raises an exception of its own class after a call",
+        "the same class and message; no call",
+        "Kitaru#750, #877",
+        _one(programs.fails),
+        lambda seen: seen.error == seen.recorded,
+    ),
+    Case(
         "a stream",
         "four events of a streamed answer",
         "the four events",
@@ -196,25 +239,25 @@ CASES = (
         "the prompt of the last step is edited",
         "refused, and the old and the new request are named",
         "OpenHands software-agent-sdk#3029, bernstein#2790 (quietly live)",
-        _graph(),
+        _chain(),
         lambda seen: seen.refused and "REWORDED from" in seen.words and "answer from" in seen.words,
-        _graph(programs.generate_reworded),
+        _chain(programs.generate_reworded),
     ),
     Case(
         "a swallowed refusal",
         "the same edit inside `try ... except Exception: return 'sorry'`",
         "not passed off as a replay: it is reported although the step caught it",
-        "software-agent-sdk#3029, wiredframe-radar#28",
-        _graph(),
+        "ai-agent-book#145 (a failed replay counted as one), wiredframe-radar#28",
+        _chain(),
         refused,
-        _graph(programs.generate_or_fall_back),
+        _chain(programs.generate_or_fall_back),
     ),
     Case(
         "a step is added",
         "a new last step with a question that was never asked",
         "refused: the new step neither goes live nor is left out",
         "haystack#12672 (an added component silently never ran)",
-        _graph(),
+        _chain(),
         refused,
         _JUDGED,
     ),
@@ -225,7 +268,7 @@ CASES = (
         "haystack#12672, TradingAgents#1089 (resumed the wrong graph)",
         _JUDGED,
         lambda seen: bool(seen.said) and seen.error is None,
-        _graph(),
+        _chain(),
     ),
     Case(
         "code changed",
@@ -247,14 +290,14 @@ CASES = (
         "clock, random, uuid by the tool's door",
         "a step draws all three as the tool's documentation says",
         "the recorded values",
-        "reference to replay-safe time in Temporal; nothing of it in kinescope by default",
+        "kinescope's README (off unless asked for); LangGraph's page on durable execution (wrap it in a task)",
         _one(programs.own_entropy),
     ),
     Case(
         "clock, random, uuid of the library",
         "a step calls `time.time()`, `random.random()`, `uuid.uuid4()` itself",
         "the recorded values",
-        "kinescope and reeltime patch these; kitchenlog does not",
+        "the limits that kinescope's and reeltime's READMEs name",
         _one(programs.library_entropy),
     ),
     Case(
@@ -273,12 +316,21 @@ CASES = (
         how="two at once",
     ),
     Case(
+        "a recording cut short",
+        "copies of the recording of two steps, each without the end of a file, replayed one by one",
+        "the recorded output, or a refusal; no call",
+        "inspect_ai#4861, #4866 (half-copied recordings); hermes-otel#199",
+        _chain(),
+        lambda seen: seen.refused or seen.output == seen.recorded,
+        how="cut short",
+    ),
+    Case(
         "one byte changed",
         "copies of the recording, each with one byte changed, replayed one by one",
         "the recorded output, or a refusal; never another value",
         "inspect_ai#4861, #4866 (half-written recordings must be told)",
         _one(programs.plain),
         lambda seen: seen.refused or seen.output == seen.recorded,
-        how="damaged",
+        how="one byte",
     ),
 )

@@ -1,14 +1,16 @@
-"""What a contestant has to offer, and the process that puts it to one case: `python -m benchmarks.torture.contestant NAME CASE`."""
+"""What a contestant has to offer, and the process that puts it to one case: `... contestant NAME CASE`."""
 
 from __future__ import annotations
 
 import importlib
 import json
+import logging
 import shutil
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
+from importlib import metadata
 from pathlib import Path
 from typing import Any, Final, Protocol
 
@@ -16,19 +18,19 @@ import anyio
 
 from benchmarks.torture import kit
 from benchmarks.torture.cases import CASES, Case, Seen
-from benchmarks.torture.provider import Server, serving
+from benchmarks.torture.provider import Provider, serving
 
 NAMES: Final = {
     "kitchenlog": "Kitchenlog",
     "langgraph": "TimeTravel",
-    "langgraph cached": "Cached",
+    "langgraph, cached": "Cached",
     "vcrpy": "Vcrpy",
     "kinescope": "Kinescope",
     "reeltime": "Reeltime",
 }
 """The contestants, and their classes in the module of their first word."""
 FLIPS: Final = 24
-"""Copies with one byte changed, at even distances over the recording's bytes; and one more inside the recorded answer."""
+"""Damaged copies, at even distances over the recording's bytes; and one more inside the recorded answer."""
 SECONDS: Final = 20
 
 
@@ -43,15 +45,34 @@ class Told:
     """What it reported as not the recording, in its own words."""
 
 
+class _Warnings(logging.Handler):
+    """What a tool logs as a warning is said."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.WARNING)
+        self.heard: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Keep the text."""
+        self.heard.append(record.getMessage())
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What the table says of a contestant."""
+
+    settings: str
+    """The best that its documentation gives."""
+    cannot: Mapping[str, str] = field(default_factory=dict[str, str])
+    """Cases outside its job by its own documentation, and why."""
+    reexecutes: bool = False
+    """Its documentation says that a replay runs steps again, live."""
+
+
 class Contestant(Protocol):
     """A tool at its best documented settings."""
 
-    settings: str
-    """Which."""
-    reexecutes: bool
-    """Its documentation says that a replay runs steps again, live."""
-    cannot: dict[str, str]
-    """Cases outside its job by its own documentation, and why."""
+    facts: Facts
 
     async def record(self, folder: Path, url: str, case: Case, given: str) -> Any:
         """Run live and record into the folder; returns the output."""
@@ -69,49 +90,58 @@ def in_words(error: BaseException) -> str:
     return f"{type(error).__name__}: {error}"
 
 
+def module_of(name: str) -> str:
+    """Its first word: also the name of its environment and of its package."""
+    return name.partition(",")[0]
+
+
 def contestant(name: str) -> Contestant:
     """By its name in the table."""
-    module = importlib.import_module(f"benchmarks.torture.contestants.{name.split()[0]}")
+    module = importlib.import_module(f"benchmarks.torture.contestants.{module_of(name)}")
     made: Contestant = getattr(module, NAMES[name])()
     return made
 
 
-def _one_byte_changed(folder: Path, answer: str, into: Path) -> Iterator[Path]:
-    files = sorted(path for path in folder.rglob("*") if path.is_file() and path.stat().st_size)
-    total = sum(path.stat().st_size for path in files)
-    places = [(total * (2 * number + 1)) // (2 * FLIPS) for number in range(FLIPS)]
-    found = [(path, path.read_bytes().find(answer.encode())) for path in files]
-    for number, place in enumerate([*places, -1]):
-        copy = into / str(number)
+def _places(raw: Mapping[Path, bytes], more: int) -> Iterator[tuple[Path, int]]:
+    """File and offset at even distances over the bytes of all files, and of the byte that is `more`."""
+    total = sum(len(one) for one in raw.values())
+    for place in [*(total * (2 * number + 1) // (2 * FLIPS) for number in range(FLIPS)), *([more] if more >= 0 else [])]:
+        before = 0
+        for path, one in raw.items():
+            if before <= place < before + len(one):
+                yield path, place - before
+            before += len(one)
+
+
+def _damaged_copies(folder: Path, how: str, answer: str) -> Iterator[Path]:
+    """Of a recording: with one byte changed each, or with a file cut off there."""
+    raw = {path: path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+    found = b"".join(raw.values()).find(answer.encode())
+    inside = found + len(answer) - 1 if found >= 0 else -1
+    for number, (path, place) in enumerate(_places(raw, inside)):
+        copy = folder.parent / "copies" / str(number)
         shutil.copytree(folder, copy)
-        changed = False
-        for path, start in found:
-            size = path.stat().st_size
-            at = start + len(answer) - 1 if place < 0 <= start else place
-            if 0 <= at < size and (place >= 0 or start >= 0):
-                raw = bytearray((copy / path.relative_to(folder)).read_bytes())
-                raw[at] ^= 1
-                (copy / path.relative_to(folder)).write_bytes(raw)
-                changed = True
-                break
-            place -= size if place >= 0 else 0
-        if changed:
-            yield copy
+        one = raw[path]
+        changed = one[:place] + (bytes([one[place] ^ 1]) + one[place + 1 :] if how == "one byte" else b"")
+        (copy / path.relative_to(folder)).write_bytes(changed)
+        yield copy
 
 
-async def _damaged(tool: Contestant, case: Case, folder: Path, server: Server, seen: Seen) -> None:
-    """The worst of all copies is what was seen."""
-    for copy in _one_byte_changed(folder / "A", str(seen.recorded), folder / "copies"):
+async def _damaged(tool: Contestant, case: Case, folder: Path, server: Provider, seen: Seen) -> Seen:
+    """The worst of all copies: another value without a word, a call, or nothing of that."""
+    worst = Seen(seen.recorded, seen.recorded)
+    for copy in _damaged_copies(folder / "A", case.how, str(seen.recorded)):
         before = server.calls
         told = await tool.replay(copy, server.url, case, "A")
         now = Seen(seen.recorded, told.output, told.error, told.said, server.calls - before)
-        if now.live or not case.right(now):
-            seen.output, seen.error, seen.said, seen.live = now.output, now.error, now.said, now.live
-            return
-    seen.output = seen.recorded
+        if not case.right(now) and not now.live:
+            return now
+        if now.live:
+            worst = now
+    return worst
 
 
-async def _two_at_once(tool: Contestant, case: Case, folder: Path, server: Server, seen: Seen) -> None:
+async def _two_at_once(tool: Contestant, case: Case, folder: Path, server: Provider, seen: Seen) -> None:
     told: dict[str, Told] = {}
 
     async def one(given: str) -> None:
@@ -132,19 +162,26 @@ async def see(tool: Contestant, case: Case, folder: Path) -> Seen:
         values: list[Any] = []
         for given in ("A", "B") if case.how == "two at once" else ("A",):
             (folder / given).mkdir(parents=True)
-            values.append(await tool.record(folder / given, server.url, case, given))
+            try:
+                values.append(await tool.record(folder / given, server.url, case, given))
+            except Exception as error:
+                values.append(in_words(error))
         seen.recorded = values if case.how == "two at once" else values[0]
         before = server.calls
         kit.RAN.clear()
-        if case.how == "damaged":
-            await _damaged(tool, case, folder, server, seen)
-        elif case.how == "two at once":
+        kit.NOTES.clear()
+        warnings = _Warnings()
+        logging.getLogger().addHandler(warnings)
+        if case.how in {"one byte", "cut short"}:
+            return await _damaged(tool, case, folder, server, seen)
+        if case.how == "two at once":
             await _two_at_once(tool, case, folder, server, seen)
-            seen.live = server.calls - before
         else:
             told = await tool.replay(folder / "A", server.url, case, "A")
             seen.output, seen.error, seen.said = told.output, told.error, told.said
-            seen.live = server.calls - before
+        seen.live = server.calls - before
+        seen.said += [text for text in warnings.heard if text not in seen.said]
+        logging.getLogger().removeHandler(warnings)
         seen.ran = dict(kit.RAN)
     return seen
 
@@ -164,7 +201,14 @@ def main(name: str, key: str) -> None:
             seen = anyio.run(timed)
         except Exception as error:
             seen = Seen(broken=in_words(error))
-    print(json.dumps(asdict(seen), default=repr))
+    packages = {"langgraph": ["langgraph", "langgraph-checkpoint-sqlite"]}.get(module_of(name), [module_of(name)])
+    facts = {
+        "settings": tool.facts.settings,
+        "reexecutes": tool.facts.reexecutes,
+        "cannot": tool.facts.cannot.get(key),
+        "versions": {package: metadata.version(package) for package in packages},
+    }
+    print(json.dumps({"seen": asdict(seen), "facts": facts}, default=repr))
 
 
 if __name__ == "__main__":

@@ -61,9 +61,9 @@ class Kit(Protocol):
 
 
 RAN: Counter[str] = Counter()
-"""How often the code of each step ran in this process."""
-STOCKED: Counter[str] = Counter()
-"""How often the body of the local tool ran."""
+"""How often the code of each step, and of the local tool, ran in this process."""
+NOTES: dict[str, str] = {}
+"""State of the process outside any graph; empty when a replay begins, as in a new process."""
 
 
 def look_up(item: str) -> str:
@@ -72,7 +72,7 @@ def look_up(item: str) -> str:
     Raises:
         NoStock: always.
     """
-    STOCKED[item] += 1
+    RAN["stock"] += 1
     raise NoStock(item, 0)
 
 

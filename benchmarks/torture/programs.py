@@ -1,5 +1,7 @@
 """The steps of the cases. Each is `async fn(kit, *values)`; what a case changes bears the name of what it stands for."""
 
+# ruff: noqa: ARG001, D103 - a step takes what it is given, and its name says what it does
+
 from __future__ import annotations
 
 import random
@@ -8,7 +10,9 @@ import uuid
 from collections.abc import Callable
 from typing import Any
 
-from benchmarks.torture.kit import Kit, NoStock
+import anyio
+
+from benchmarks.torture.kit import NOTES, Kit, NoStock
 from benchmarks.torture.provider import Busy
 
 
@@ -35,9 +39,9 @@ async def side(kit: Kit, given: str) -> Any:
     return await kit.ask(f"profile of {given} @20")
 
 
-async def generate(kit: Kit, documents: Any, profile: Any) -> Any:
+async def generate(kit: Kit, documents: Any) -> Any:
     kit.ran("generate")
-    return await kit.ask(f"answer from {documents} and {profile}")
+    return await kit.ask(f"answer from {documents}")
 
 
 async def join(kit: Kit, documents: Any, profile: Any) -> Any:
@@ -53,23 +57,27 @@ async def fixed(kit: Kit, given: str) -> Any:
     return FIXED
 
 
-async def retrieve_otherwise(kit: Kit, given: str) -> Any:
-    kit.ran("retrieve_otherwise")
-    found = await kit.ask(f"documents for {given}")
-    return "".join(list(found))
+async def tidy(kit: Kit, documents: Any) -> Any:
+    kit.ran("tidy")
+    return documents.strip()
+
+
+async def tidy_otherwise(kit: Kit, documents: Any) -> Any:
+    kit.ran("tidy_otherwise")
+    return documents.rstrip().lstrip()
 
 
 @edit_of(generate)
-async def generate_reworded(kit: Kit, documents: Any, profile: Any) -> Any:
+async def generate_reworded(kit: Kit, documents: Any) -> Any:
     kit.ran("generate")
-    return await kit.ask(f"REWORDED from {documents} and {profile}")
+    return await kit.ask(f"REWORDED from {documents}")
 
 
 @edit_of(generate)
-async def generate_or_fall_back(kit: Kit, documents: Any, profile: Any) -> Any:
+async def generate_or_fall_back(kit: Kit, documents: Any) -> Any:
     kit.ran("generate")
     try:
-        return await kit.ask(f"REWORDED from {documents} and {profile}")
+        return await kit.ask(f"REWORDED from {documents}")
     except Exception:
         return "sorry"
 
@@ -128,6 +136,19 @@ async def four_times(kit: Kit, given: str) -> Any:
     return [await kit.ask(f"draw for {given}") for _ in range(4)]
 
 
+async def ask_both(kit: Kit, given: str) -> Any:
+    one = await kit.ask(f"one of {given}")
+    other = await kit.ask(f"other of {given}")
+    return [one, other]
+
+
+@edit_of(ask_both)
+async def ask_both_otherwise(kit: Kit, given: str) -> Any:
+    other = await kit.ask(f"other of {given}")
+    one = await kit.ask(f"one of {given}")
+    return [one, other]
+
+
 async def ask_twice(kit: Kit, given: str) -> Any:
     return [await kit.ask("question 1"), await kit.ask("question 2")]
 
@@ -160,9 +181,8 @@ async def stubborn(kit: Kit, given: str) -> Any:
         try:
             return [attempt, await kit.ask(f"flaky {given}")]
         except Busy as error:
-            if attempt == 3:
+            if attempt == 3 or error.status != 503:
                 raise
-            assert error.status == 503
     raise AssertionError
 
 
@@ -179,7 +199,7 @@ async def stream_cut(kit: Kit, given: str) -> Any:
     heard: list[str] = []
     try:
         async for piece in kit.stream(f"cut {given}"):
-            heard.append(piece)
+            heard.append(piece)  # noqa: PERF401 - what was heard before it broke off stays
     except Exception as error:
         heard.append(type(error).__name__)
     return heard
@@ -191,6 +211,35 @@ async def big(kit: Kit, given: str) -> Any:
 
 async def plain(kit: Kit, given: str) -> Any:
     return await kit.ask(f"plain {given}")
+
+
+async def fails(kit: Kit, given: str) -> Any:
+    answer = await kit.ask(f"plain {given}")
+    raise NoStock(str(answer), 3)
+
+
+async def impatient(kit: Kit, given: str) -> Any:
+    try:
+        with anyio.fail_after(0.2):
+            return await kit.ask(f"slow {given} @900")
+    except TimeoutError:
+        return ["timed out", await kit.ask(f"after {given}")]
+
+
+# state outside the graph
+
+
+async def leave_note(kit: Kit, given: str) -> Any:
+    NOTES["seen"] = str(await kit.ask(f"plain {given}"))
+    return "a note was left"
+
+
+async def read_note(kit: Kit, told: Any) -> Any:
+    return f"{told}: {NOTES.get('seen')}"
+
+
+async def read_note_loudly(kit: Kit, told: Any) -> Any:
+    return f"{told}! {NOTES.get('seen')}"
 
 
 # effects and entropy
@@ -205,8 +254,8 @@ async def confirm(kit: Kit, receipt: Any) -> Any:
 
 
 async def own_entropy(kit: Kit, given: str) -> Any:
-    return [await kit.ask(f"before {given}"), await kit.entropy()]
+    return [given, *await kit.entropy()]
 
 
 async def library_entropy(kit: Kit, given: str) -> Any:
-    return [await kit.ask(f"before {given}"), repr(time.time()), repr(random.random()), str(uuid.uuid4())]
+    return [given, repr(time.time()), repr(random.random()), str(uuid.uuid4())]

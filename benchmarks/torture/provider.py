@@ -1,14 +1,21 @@
-"""A provider on the loopback: it answers every request afresh, counts them, and misbehaves where the request says so."""
+"""A provider on the loopback: it answers every request afresh, counts them, and misbehaves where the request says so.
+
+It is a process of its own, so that no contestant's patches of clock or sockets reach it.
+"""
 
 from __future__ import annotations
 
 import json
 import re
+import socket
+import subprocess
+import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Generator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
@@ -32,27 +39,20 @@ class Server(ThreadingHTTPServer):
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)
         self.calls = 0
-        self.paid = 0
         self.asked: Counter[str] = Counter()
         self.lock = threading.Lock()
-
-    @property
-    def url(self) -> str:
-        """Where it listens."""
-        return f"http://127.0.0.1:{self.server_address[1]}"
 
 
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
 
-    def do_POST(self) -> None:  # noqa: N802 - the base class's name
+    def do_POST(self) -> None:
         server = self.server
         assert isinstance(server, Server)
         text = str(json.loads(self.rfile.read(int(self.headers["content-length"])))["q"])
         with server.lock:
             server.calls += 1
             number = server.calls
-            server.paid += self.path == "/pay"
             server.asked[text] += 1
             times = server.asked[text]
         if wait := re.search(r"@(\d+)", text):
@@ -72,6 +72,13 @@ class _Handler(BaseHTTPRequestHandler):
                 self._send(200, {"answer": f"{text} #{number}"})
         except (BrokenPipeError, ConnectionResetError):
             self.close_connection = True  # the caller was cancelled
+
+    def do_GET(self) -> None:
+        server = self.server
+        assert isinstance(server, Server)
+        self.send_response(200)
+        self.end_headers()
+        self.wfile.write(b"%d" % server.calls)
 
     def _send(self, status: int, answer: Any) -> None:
         body = json.dumps(answer).encode()
@@ -105,18 +112,29 @@ class _Handler(BaseHTTPRequestHandler):
         """Say nothing."""
 
 
+@dataclass(frozen=True)
+class Provider:
+    """A running server, seen from the process that uses it."""
+
+    url: str
+
+    @property
+    def calls(self) -> int:
+        """How many requests have reached it."""
+        with socket.create_connection(("127.0.0.1", int(self.url.rpartition(":")[2]))) as line:
+            line.sendall(b"GET /calls HTTP/1.0\r\n\r\n")
+            return int(line.makefile("rb").read().rpartition(b"\r\n")[2])
+
+
 @contextmanager
-def serving() -> Iterator[Server]:
+def serving() -> Generator[Provider]:
     """A server while the block runs."""
-    server = Server()
-    thread = threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True)
-    thread.start()
-    try:
-        yield server
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
+    with subprocess.Popen([sys.executable, "-m", __name__], stdout=subprocess.PIPE, stdin=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        try:
+            yield Provider(process.stdout.readline().strip())
+        finally:
+            process.kill()
 
 
 async def post(client: Any, url: str, path: str, text: str) -> Any:
@@ -138,3 +156,10 @@ async def events(client: Any, url: str, text: str) -> AsyncIterator[str]:
         async for line in response.aiter_lines():
             if line.startswith("data: "):
                 yield line[6:]
+
+
+if __name__ == "__main__":
+    made = Server()
+    print(f"http://127.0.0.1:{made.server_address[1]}", flush=True)
+    threading.Thread(target=made.serve_forever, args=(0.05,), daemon=True).start()
+    sys.stdin.read()  # until its user is gone

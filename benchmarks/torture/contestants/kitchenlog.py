@@ -14,7 +14,7 @@ import runtime
 from benchmarks.torture import kit as kits
 from benchmarks.torture import provider
 from benchmarks.torture.cases import Case
-from benchmarks.torture.contestant import Told, in_words
+from benchmarks.torture.contestant import Facts, Told, in_words
 from benchmarks.torture.kit import Step
 
 URL = "TORTURE_PROVIDER"
@@ -86,17 +86,18 @@ def _agent(steps: tuple[Step, ...]) -> Any:
 class Kitchenlog:
     """At its defaults."""
 
-    settings = "defaults: nothing goes live; `swap=` for what is exchanged, `agent=` for what is edited"
-    reexecutes = False
-    cannot: dict[str, str] = {}
+    facts = Facts(
+        "defaults: nothing goes live; `swap=` for what is exchanged, `agent=` for what is edited",
+    )
 
     async def record(self, folder: Path, url: str, case: Case, given: str) -> Any:
         """Run, and note the trace's id beside the store."""
         os.environ[URL] = url
         with runtime.Runtime(folder / "store") as kitchen:
-            run = await kitchen.arun(_agent(case.steps), given)
-        (folder.parent / f"{given}.trace").write_text(run.trace_id)
-        return run.output
+            try:
+                return (await kitchen.arun(_agent(case.steps), given)).output
+            finally:
+                (folder.parent / f"{given}.trace").write_text(kitchen.list(limit=1)[0].trace_id)
 
     async def replay(self, folder: Path, url: str, case: Case, given: str) -> Told:
         """What the certificate does not call ok, and notes on changed code, count as said."""
