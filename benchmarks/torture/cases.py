@@ -267,7 +267,7 @@ CASES = (
         "said: a recorded call is not reached",
         "haystack#12672, TradingAgents#1089 (resumed the wrong graph)",
         _JUDGED,
-        lambda seen: bool(seen.said) and seen.error is None,
+        refused,
         _chain(),
     ),
     Case(

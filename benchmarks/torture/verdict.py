@@ -12,6 +12,12 @@ RIGHT: Final = "right"
 LOUD: Final = "wrong, loud"
 SILENT: Final = "**silently wrong**"
 CANNOT: Final = "cannot"
+_DIFFERS: Final = (
+    (r"127\.0\.0\.1:\d+", "PROVIDER"),
+    (r"(/[\w.-]+){3,}", "FILE"),
+    (r"\b[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\b|\b[0-9a-f]{12,}\b|\b01[0-9A-Z]{24}\b|\d+\.\d{5,}", "..."),
+)
+"""What is another in each run."""
 
 
 @dataclass(frozen=True)
@@ -24,8 +30,9 @@ class Cell:
 
 def _short(text: str, most: int = 160) -> str:
     """One line without what differs from run to run."""
-    text = re.sub(r"127\.0\.0\.1:\d+", "PROVIDER", re.sub(r"(/[\w.-]+)*/tmp\w*(/[\w.-]+)*", "FILE", text))
-    text = re.sub(r"\b[0-9a-f]{12,}\b", "...", " ".join(text.split())).replace("|", "/")
+    text = " ".join(text.split()).replace("|", "/")
+    for shape, name in _DIFFERS:
+        text = re.sub(shape, name, text)
     return text if len(text) <= most else text[: most - 4] + " ..."
 
 
