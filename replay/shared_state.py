@@ -18,9 +18,10 @@ def with_shared_state(
     entries: Sequence[Entry], agent: Agent[Any, Any], request: Request, ran: Collection[str]
 ) -> tuple[Entry, ...]:
     """Entries whose reasons also say what a step that was not run may have left in a global that the step reads."""
-    idle = {spec.name: _globals(spec.step) for spec in agent.nodes if spec.name not in ran}
+    steps = [spec for spec in agent.nodes if spec.kind == "step"]
+    idle = {spec.name: _globals(spec.step) for spec in steps if spec.name not in ran}
     found: dict[str, str] = {}
-    for spec in agent.nodes:
+    for spec in steps:
         if spec.name not in idle:
             swap = request.swaps.get(spec.name)
             reads = _globals(spec.step if swap is None else describe(swap))

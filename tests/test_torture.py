@@ -11,8 +11,7 @@ import pytest
 from benchmarks.torture import __main__ as runner
 from benchmarks.torture import verdict
 from benchmarks.torture.cases import CASES, Case, Seen
-from benchmarks.torture.contestant import NAMES, contestant, module_of, see
-from benchmarks.torture.environment import python_of
+from benchmarks.torture.contestant import NAMES, contestant, see
 from benchmarks.torture.page import PAGE, table
 from benchmarks.torture.verdict import Cell
 
@@ -80,7 +79,7 @@ def test_what_a_tool_says_of_itself_excuses_only_what_is_not_right() -> None:
 @pytest.mark.parametrize("name", [name for name in NAMES if name != "kitchenlog"])
 def test_the_other_adapters_still_run(name: str) -> None:
     try:
-        python_of(module_of(name))
+        runner.python_of(name)
     except subprocess.CalledProcessError:
         pytest.skip("its environment cannot be made here: no package index")
     for case in CASES[:3]:

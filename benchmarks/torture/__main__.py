@@ -5,19 +5,30 @@ from __future__ import annotations
 import argparse
 import json
 import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+from benchmarks import environments
 from benchmarks.torture.cases import CASES, Case, Seen
 from benchmarks.torture.contestant import NAMES, SECONDS, module_of
-from benchmarks.torture.environment import ROOT, python_of
-from benchmarks.torture.page import PAGE, page
+from benchmarks.torture.page import PAGE, ROOT, page
 from benchmarks.torture.verdict import Cell, verdict
+
+
+def python_of(name: str) -> str:
+    """The interpreter of a contestant's environment, which is made if it has to be.
+
+    Raises:
+        CalledProcessError: it could not be made; there may be no package index.
+    """
+    module = module_of(name)
+    return sys.executable if module == "kitchenlog" else environments.python(f"torture_{module}")
 
 
 def put(name: str, case: Case) -> tuple[Cell, dict[str, Any], Seen]:
     """One case to one contestant, in a process of its environment."""
-    command = [str(python_of(module_of(name))), "-m", "benchmarks.torture.contestant", name, case.key]
+    command = [python_of(name), "-m", "benchmarks.torture.contestant", name, case.key]
     try:
         done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=3 * SECONDS, check=False)
     except subprocess.TimeoutExpired:
@@ -40,7 +51,7 @@ def main() -> None:
     names = [chosen.tool] if chosen.tool else list(NAMES)
     cases = [case for case in CASES if chosen.only in {None, case.key}]
     for name in names:
-        python_of(module_of(name))
+        python_of(name)
     cells: dict[str, dict[str, Cell]] = {name: {} for name in names}
     facts: dict[str, dict[str, Any]] = {name: {} for name in names}
     jobs = [(name, case) for name in names for case in cases]

@@ -12,9 +12,9 @@ from typing import Any, Final
 from benchmarks.torture import verdict
 from benchmarks.torture.cases import CASES
 from benchmarks.torture.contestant import FLIPS
-from benchmarks.torture.environment import ROOT
 from benchmarks.torture.verdict import Cell
 
+ROOT: Final = Path(__file__).parents[2]
 PAGE: Final = ROOT / "docs" / "replay-torture.md"
 TEXT: Final = Path(__file__).with_suffix(".md")
 
