@@ -12,7 +12,7 @@ export PYRIGHT_PYTHON_GLOBAL_NODE := off
 export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1
 
 .DELETE_ON_ERROR:
-.PHONY: demo traffic test test-long check bench fmt clean
+.PHONY: demo traffic test test-long check bench torture fmt clean
 
 demo: .venv/.demo
 	$(BIN)/python -m examples.refund_bot.demo
@@ -36,6 +36,10 @@ check: .venv/.test
 
 bench: .venv/.test
 	$(BIN)/python -m benchmarks
+
+# docs/replay-torture.md: hard cases of replay, put to kitchenlog and to others in environments of their own.
+torture: .venv/.test
+	$(BIN)/python -m benchmarks.torture
 
 fmt: .venv/.test
 	$(BIN)/ruff check --fix

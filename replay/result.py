@@ -17,6 +17,7 @@ from replay.guard import guarded
 from replay.plan import Plan
 from replay.replayer import Replayer
 from replay.selection import Request, as_list, as_selection, glue_addresses, known_addresses
+from replay.shared_state import with_shared_state
 from replay.trace_diff import TraceDiff
 from replay.unknown import opaque
 from runtime import effects, failure
@@ -203,7 +204,7 @@ async def replay(
         result = await worker.run()
     order = {address: place for place, address in enumerate(recording.addresses())}
     listed = sorted(worker.entries.values(), key=lambda entry: order.get(entry.address, len(order)))
-    certificate = Certificate(recording.trace_id, tuple(listed))
+    certificate = Certificate(recording.trace_id, with_shared_state(listed, agent, request, worker.ran))
     blocked = {one.address: one for one in worker.frontier.blocked}
     return Replay(
         recording, planned, certificate, tuple(blocked.values()), tuple(worker.ran), tuple(dict.fromkeys(worker.notes)),

@@ -25,6 +25,8 @@ from storage import codec
 _STEP, _EFFECT = "__kitchenlog_step__", "__kitchenlog_effect__"
 _SIMPLE: Final = (int, float, complex, str, bytes, bool, type(None), type(Ellipsis))
 _MUTABLE: Final = (list, dict, set, bytearray)
+MUTABLE_GLOBAL: Final = "reads mutable global "
+"""How the note on one begins."""
 _TYPES: Final = (types.GenericAlias, types.UnionType, range, slice)
 # Slots and the like: the machinery of a class, not its content.
 _MACHINERY: Final = (types.MemberDescriptorType, types.GetSetDescriptorType, types.WrapperDescriptorType)
@@ -220,7 +222,7 @@ class Traversal:
             self._module(value, paths)
         elif stored or isinstance(value, _MUTABLE):
             # Its content is of this moment, not of the code: a counter must not make every run another step.
-            self.note(f"reads mutable global {by.__module__ if inspect.isfunction(by) else qualified_name(by)}.{name}")
+            self.note(f"{MUTABLE_GLOBAL}{by.__module__ if inspect.isfunction(by) else qualified_name(by)}.{name}")
         else:
             self.value(value, f"{by.__module__ if inspect.isfunction(by) else qualified_name(by)}.{name}", strict=False)
 
