@@ -28,11 +28,16 @@ _LONG_MATCH: Final = 128
 _STEP: Final = 1024 * 1024
 
 
+def _decompressor() -> zstandard.ZstdDecompressor:
+    return zstandard.ZstdDecompressor(max_window_size=1 << WINDOW_LOG)
+
+
 class _Kept(threading.local):
-    """Compressors for the vectors of one trace: making one takes twice as long as using it. None is for several threads."""
+    """What packs and unpacks the vectors of one trace: making one takes twice as long as using it. None is for many threads."""
 
     def __init__(self) -> None:
         self.by_bits: dict[int, zstandard.ZstdCompressor] = {}
+        self.decompressor = _decompressor()
 
 
 _kept: Final = _Kept()
@@ -86,7 +91,8 @@ def decompress(stored: bytes, size: int) -> bytes:
         raise CorruptRecord(f"its size, {size:,} bytes, is over the limit of {MAX_SIZE:,}")
     if _is_bomb(len(stored), size):
         raise CorruptRecord(f"{len(stored):,} stored bytes are to become {size:,}, over the limit of {MAX_RATIO} to one")
-    decompressor = zstandard.ZstdDecompressor(max_window_size=1 << WINDOW_LOG)
+    # One that has unpacked much keeps a window of 8 MB.
+    decompressor = _kept.decompressor if size <= _KEPT_SIZE else _decompressor()
     taken: list[bytes] = []
     left = size + 1
     try:
