@@ -7,43 +7,25 @@ the methods that need it.
 from __future__ import annotations
 
 import functools
-import os
-import random
 import sys
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import anyio.to_thread
 
-from runtime import environment, loader, place
 from runtime.agent import Agent
 from runtime.errors import RuntimeMisuse
 from runtime.event_loop import run_until_done
-from runtime.listing import Listed, facts, summary
-from runtime.live_run import DURABLE, Durable, Run, run_live
-from runtime.recorder import Recorder
+from runtime.live_run import Run, run_live
+from runtime.opened import CHECK_EVERY, Opened
 from runtime.recording import Recording
 from runtime.registry import choose
 from runtime.scope import step_scope
-from runtime.sql import Asked
-from runtime.where import parse
-from storage import codec, portable
-from storage.check import Report, check
+from storage import codec
 from storage.errors import StoreError
-from storage.fork_lock import ForkLock
-from storage.log import QUEUE_BYTES, Log
-from storage.merging import GRACE_SECONDS, Done, merge
-from storage.objects.contract import ObjectStore
 from storage.objects.locate import is_remote
-from storage.opening import open_store
 from storage.records import Kind
-from storage.sealer import Sealer
-from storage.sealing import Kept, Sealed, seal
-from storage.spool import volatile
-from storage.store import Store
-from storage.writer import SEAL_BYTES, SEAL_SECONDS, SPOOL_BYTES, Limits
 
 if TYPE_CHECKING:
     from replay.audit import Purity
@@ -56,143 +38,9 @@ if TYPE_CHECKING:
 A = TypeVar("A")
 R = TypeVar("R")
 
-CHECK_EVERY = 64
-"""One run in so many is run in check mode (DESIGN 3)."""
 
-
-def _same(value: Any) -> Any:
-    return value
-
-
-class Runtime(Asked):
-    """Runs agents, records them, and replays what was recorded.
-
-    Args:
-        store: a folder, `s3://bucket/prefix`, an object store of `storage.objects`, or a `.recording` that was exported: what is
-            recorded to that goes away with this. By default the project's: that of the nearest `kitchenlog.toml` or
-            `[tool.kitchenlog]`, else `./.kitchenlog`.
-        durable: what each run waits for: `batched` for nothing (it is on disk within 50 ms), `committed` until it is on disk,
-            `stored` until its pack is in the store, 30 seconds at most.
-        redact: applied to every value before it is recorded.
-        check: run every run in check mode (mutated inputs, values that do not decode to themselves); by default 1 in 64.
-        backend: the loop that the plain names start, `asyncio` or `trio`.
-        key: the key of a bucket, 64 hexadecimal digits; by default KITCHENLOG_KEY, else the `key_file` of the configuration.
-        s3: how a bucket is reached: the fields of `storage.objects.s3.S3Settings`, over those of the configuration.
-        spool: where record files wait for a bucket to take their packs; by default `.kitchenlog/spool` of the project.
-        queue_bytes: what may wait for the disk, in memory; past it records are dropped and counted.
-        when_full: `wait` holds a new run back for a second at most while half of that, or of `spool_bytes`, is taken; `drop`
-            never waits.
-        seal_bytes: a record file of so many bytes becomes a pack.
-        seal_seconds: so long after the first run in it ended, it does at the latest.
-        spool_bytes: what may wait for the bucket, on disk; past it records are dropped and counted.
-        entropy: "ambient" also answers and records direct use of `time`, `datetime`, `random`, `uuid`, `secrets` and
-            `os.urandom` by steps, from the first run until `close`; by default "declared", that of `runtime.current()` only.
-
-    Raises:
-        RuntimeMisuse: a setting is none.
-    """
-
-    def __init__(
-        self,
-        store: str | os.PathLike[str] | ObjectStore | None = None,
-        *,
-        durable: Durable = "batched",
-        redact: Callable[[Any], Any] = _same,
-        check: bool = False,
-        backend: str = "asyncio",
-        key: str | None = None,
-        s3: Mapping[str, Any] | None = None,
-        spool: str | os.PathLike[str] | None = None,
-        queue_bytes: int = QUEUE_BYTES,
-        when_full: Literal["wait", "drop"] = "wait",
-        seal_bytes: int = SEAL_BYTES,
-        seal_seconds: float = SEAL_SECONDS,
-        spool_bytes: int = SPOOL_BYTES,
-        entropy: Literal["declared", "ambient"] = "declared",
-    ) -> None:
-        if durable not in DURABLE or when_full not in {"wait", "drop"}:
-            raise RuntimeMisuse(f"durable is one of {', '.join(DURABLE)}, and when_full is wait or drop")
-        self._goes_away = portable.is_recording(store)
-        if portable.is_recording(store):
-            store = portable.unpack(store, self)
-        if entropy not in {"declared", "ambient"}:
-            raise RuntimeMisuse(f"entropy is 'declared' or 'ambient', not {entropy!r}")
-        self._recorder: type[Recorder] = Recorder
-        self._ambient = entropy == "ambient"
-        self._release: Callable[[], None] | None = None
-        """Takes the functions back that stand in for those of the standard library, where entropy is ambient."""
-        self._place = place.find()
-        self._where, self.place = self._place.resolve(store)
-        self._settings = self._place.settings(key=key, s3=s3, spool=spool)
-        self._durable: Durable = durable
-        self._redact, self._check, self._backend = redact, check, backend
-        self._queue_bytes, self._when_full = queue_bytes, when_full
-        self._limits = Limits(seal_bytes, seal_seconds, spool_bytes)
-        self._store: Store | None = None
-        self.log: Log | None = None
-        """The log that runs are recorded to, once there was one."""
-        self._agents: dict[tuple[str, bytes], Agent[Any, Any]] = {}
-        self._lock = ForkLock()
-        self._runs = random.Random().randrange(CHECK_EVERY)
-
-    # the store
-
-    def _reading(self) -> Store:
-        with self._lock:
-            if self.log is not None:
-                self.log.flush(30.0)
-            if self._store is None:
-                self._store = open_store(self._where, create=False, settings=self._settings)
-            self._store.refresh()
-            return self._store
-
-    def _writing(self) -> Log:
-        log = self.log
-        if log is not None:
-            return log
-        with self._lock:
-            if self.log is None:
-                # Also where it was read already: only who writes makes it, and asks a bucket whether it keeps what is written.
-                self._store = open_store(self._where, create=True, settings=self._settings)
-                if (warning := volatile(self._store)) is not None:
-                    _warn(warning)
-                made = Log(
-                    self._store, queue_bytes=self._queue_bytes, on_loss=_warn, limits=self._limits,
-                    sealer=None if self._goes_away else Sealer(self._store, on_trouble=_warn),
-                )  # fmt: skip
-                made.shared("environment", environment.encoded)  # the disk is asked for it: here, and not in a run
-                self.log = made
-            if self._ambient and self._release is None:
-                from runtime import ambient, ambient_recording
-
-                self._recorder, self._release = ambient_recording.AmbientRecorder, ambient.AMBIENT.hold()
-            return self.log
-
-    async def _founded(self) -> Log:
-        """As `_writing`, in a worker thread: the disk is asked for much, and the loop would stand still meanwhile."""
-        return await anyio.to_thread.run_sync(self._writing)
-
-    def close(self) -> None:
-        """Write everything that was recorded, make packs of it, and stop.
-
-        That takes 30 seconds at most. What is not done by then is on disk, and the next process that writes goes on with it.
-        """
-        with self._lock:
-            if self.log is not None:
-                self.log.close(30.0)
-                self.log = None
-            if self._store is not None:
-                self._store.close()
-                self._store = None
-            if self._release is not None:
-                self._release()
-                self._release = None
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
+class Runtime(Opened):
+    __doc__ = Opened.__doc__  # the settings, which `help(Runtime)` is asked for
 
     # agents
 
@@ -286,55 +134,6 @@ class Runtime(Asked):
         """As `feedback`, in a worker thread."""
         await anyio.to_thread.run_sync(functools.partial(self.feedback, trace_id, **scores))
 
-    # reading
-
-    def load(self, trace_id: str) -> Recording:
-        """As `open`."""
-        store = self._reading()
-        with store.snapshot():  # to find it and to read it take one listing
-            return loader.load(store, store.resolve(trace_id))
-
-    def open(self, trace_id: str) -> Recording:
-        """A recorded trace, by its id or the start of it.
-
-        Raises:
-            InvalidId: the text is no id.
-            TraceNotFound: the store does not hold it.
-            AmbiguousTrace: several traces start like that.
-            CorruptRecord: what is stored cannot be read.
-        """
-        return self.load(trace_id)
-
-    async def aopen(self, trace_id: str) -> Recording:
-        """As `open`, in a worker thread."""
-        return await anyio.to_thread.run_sync(self.load, trace_id)
-
-    def list(self, where: str | None = None, limit: int | None = 50) -> Sequence[Listed]:
-        """Recorded traces, newest first.
-
-        Args:
-            where: which, for instance `outcome.csat <= 2 and variant = 'B'`; also `agent`, `status`, `kind`, `duration_ms`.
-            limit: at most so many.
-
-        Raises:
-            BadWhere: `where` is not of the grammar.
-        """
-        test = None if where is None else parse(where)
-        store = self._reading()
-        found: list[Listed] = []
-        with store.snapshot():
-            for trace in store.ids():
-                if limit is not None and len(found) >= limit:
-                    break
-                line = summary(store, trace)
-                if test is None or test(facts(line)):
-                    found.append(line)
-        return found
-
-    async def alist(self, where: str | None = None, limit: int | None = 50) -> Sequence[Listed]:
-        """As `list`, in a worker thread."""
-        return await anyio.to_thread.run_sync(functools.partial(self.list, where, limit))
-
     def diff(self, old: str, new: str) -> TraceDiff:
         """What differs between two traces, aligned by address."""
         from replay.alignment import compare_recordings
@@ -344,84 +143,6 @@ class Runtime(Asked):
     async def adiff(self, old: str, new: str) -> TraceDiff:
         """As `diff`, in a worker thread."""
         return await anyio.to_thread.run_sync(self.diff, old, new)
-
-    def export(self, trace_id: str, path: str | os.PathLike[str]) -> None:
-        """Write one trace to a file of its own, NAME.recording: `Runtime("NAME.recording")` opens it, anywhere.
-
-        It is a whole store with a key of its own. Its values are there as they were recorded; of a subject it tells nothing, so
-        that `forget` does not reach it.
-
-        Raises:
-            TraceNotFound: the store does not hold the trace.
-            StoreError: the trace is not whole, or the file cannot be written. What was there before stays.
-            RuntimeMisuse: the name does not end in .recording.
-        """
-        if not portable.is_recording(path):
-            raise RuntimeMisuse(f"{os.fspath(path)}: a trace is exported to a file whose name ends in {portable.SUFFIX}")
-        portable.write(Path(path), portable.export(self.load(trace_id).stored))
-
-    async def aexport(self, trace_id: str, path: str | os.PathLike[str]) -> None:
-        """As `export`, in a worker thread."""
-        await anyio.to_thread.run_sync(self.export, trace_id, path)
-
-    def check(
-        self, *, full: bool = False, quarantine: bool = False, progress: Callable[[int, int], None] | None = None
-    ) -> Report:
-        """Read every pack and every trace of the store and say what is damaged. Nothing is deleted.
-
-        Args:
-            full: also hash every value again.
-            quarantine: mark damaged packs, so that no merge takes them. Without it, nothing is changed.
-            progress: told how many packs and traces of how many are done.
-
-        Raises:
-            StoreError: the store cannot be read at all.
-        """
-        return check(self._reading(), full=full, quarantine=quarantine, progress=progress)
-
-    async def acheck(
-        self, *, full: bool = False, quarantine: bool = False, progress: Callable[[int, int], None] | None = None
-    ) -> Report:
-        """As `check`, in a worker thread."""
-        call = functools.partial(self.check, full=full, quarantine=quarantine, progress=progress)
-        return await anyio.to_thread.run_sync(call)
-
-    def seal(self) -> tuple[Sequence[Sealed], Sequence[Kept]]:
-        """Make packs of the record files of processes that have ended: a fraction of the size, and read alike.
-
-        Returns:
-            What became a pack, and what stays with the reason: files that are being written, and damaged ones.
-
-        Raises:
-            StoreError: there is no store.
-            StoreUnavailable: it gave no answer; every trace is still where it was.
-            OSError: the disk refused; as above.
-        """
-        return seal(self._reading())
-
-    async def aseal(self) -> tuple[Sequence[Sealed], Sequence[Kept]]:
-        """As `seal`, in a worker thread."""
-        return await anyio.to_thread.run_sync(self.seal)
-
-    def merge(self, *, grace_seconds: float = GRACE_SECONDS, progress: Callable[[int, int], None] | None = None) -> Done:
-        """Merge the small packs of every hour that is over; remove those that were replaced long enough ago.
-
-        Any number of processes may do so at once, and end at any moment: nothing is lost, and nothing is seen twice.
-
-        Args:
-            grace_seconds: how long replaced packs stay.
-            progress: told how many hours of how many are done.
-
-        Raises:
-            StoreError: there is no store.
-            StoreUnavailable: it gave no answer; every trace is still there.
-            ValueError: the grace is shorter than an upload may take.
-        """
-        return merge(self._reading(), grace_seconds=grace_seconds, progress=progress)
-
-    async def amerge(self, *, grace_seconds: float = GRACE_SECONDS, progress: Callable[[int, int], None] | None = None) -> Done:
-        """As `merge`, in a worker thread."""
-        return await anyio.to_thread.run_sync(functools.partial(self.merge, grace_seconds=grace_seconds, progress=progress))
 
     # replaying
 
@@ -624,7 +345,3 @@ class Runtime(Asked):
             self.averify, where, swap, live, budget_usd, limit, workers, agent, traces=traces, progress=progress
         )
         return self._sync(call, "verify")
-
-
-def _warn(text: str) -> None:
-    print(f"kitchenlog: {text}", file=sys.stderr)  # noqa: T201 - the last resort of a recorder that loses records

@@ -10,15 +10,15 @@ import time
 from collections import deque
 from collections.abc import Callable, Hashable
 from concurrent.futures import Future
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 from storage.assembly import INLINE_BYTES, REF_AT
-from storage.digest import Mac
 from storage.disk import OS_DISK, Disk
 from storage.errors import RecordsLost
 from storage.records import LATE
 from storage.sealer import Sealer
 from storage.sink import Sink
+from storage.store import Store
 from storage.writer import COUNTED_BYTES, Entry, Limits, Writer
 
 __all__ = ("Log", "Sink")
@@ -30,25 +30,6 @@ _GATHER_SECONDS: Final = 0.005
 _REPORT_SECONDS: Final = 1.0
 _OVERFLOW: Final = "more was recorded than the disk took"
 _CLOSED: Final = "the log was closed"
-
-
-class Place(Protocol):
-    """What a log needs to know of a store."""
-
-    @property
-    def id(self) -> bytes:
-        """The store's id."""
-        ...
-
-    @property
-    def mac(self) -> Mac:
-        """Its digests."""
-        ...
-
-    @property
-    def log_folder(self) -> str:
-        """Where its record files are."""
-        ...
 
 
 class Log:
@@ -65,7 +46,7 @@ class Log:
 
     def __init__(
         self,
-        store: Place,
+        store: Store,
         *,
         queue_bytes: int = QUEUE_BYTES,
         on_loss: Callable[[str], None] | None = None,
