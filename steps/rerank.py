@@ -34,6 +34,8 @@ class Rerank:
             tell("rerank", {"rerank.changed_top1": False})
             return ()
         scored = await self.scorer.score(query, tuple(hit.text for hit in hits))
+        if len(scored.scores) != len(hits):
+            raise ValueError(f"{scored.model} gave {len(scored.scores)} scores for {len(hits)} texts: one is needed for each")
         order = sorted(range(len(hits)), key=lambda place: -scored.scores[place])[: self.keep]
         found = tuple(msgspec.structs.replace(hits[place], score=scored.scores[place]) for place in order)
         tell(

@@ -188,6 +188,17 @@ def test_rerank_orders_by_score(
     }  # fmt: skip
 
 
+@pytest.mark.parametrize("count", [1, 3])
+def test_rerank_refuses_scores_that_are_not_one_for_each_text(kitchen: Runtime, count: int) -> None:
+    class Miscounts(Canned):
+        @runtime.effect
+        async def score(self, query: str, texts: tuple[str, ...]) -> Scores:
+            return Scores((1.0,) * count, "canned", "lengths", Usage(len(texts), cost_usd=0.0))
+
+    with pytest.raises(ValueError, match=f"lengths gave {count} scores for 2 texts"):
+        alone(kitchen, Rerank(Miscounts()), "late refund", (A, B))
+
+
 def test_rerank_of_nothing_asks_nobody(kitchen: Runtime) -> None:
     scorer = Canned()
 

@@ -39,7 +39,7 @@ def test_from_a_low_score_to_a_regression_test_in_five_commands(tmp_path: Path) 
     found, shown, planned, repaired, kept = COMMANDS
 
     listed = run(tmp_path, found)
-    assert listed.stdout.splitlines()[1].startswith("7a553a9b")
+    assert listed.stdout.splitlines()[1].startswith("030a5be3")
 
     spans = run(tmp_path, shown)
     assert "retrieve/rerank" in spans.stdout
