@@ -164,17 +164,18 @@ class Store:
 
     def _resolve(self, wanted: str) -> bytes:
         whole = bytes.fromhex(wanted) if len(wanted) == _FULL_DIGITS else None
-        if whole is not None and (whole in self._files.traces or self._holders(whole, [])):
+        damage: list[str] = []
+        if whole is not None and (whole in self._files.traces or self._holders(whole, damage)):
             return whole
         found = {one for one in self._files.traces if one.hex().startswith(wanted)}
         otel = {one for one, entry in self._files.traces.items() if whole is not None and entry.otel == wanted}
-        for footer in self._footers([]):
+        for footer in self._footers(damage):
             found.update(footer.find(wanted))
             if whole is not None:
                 otel.update(otel_matches(footer, whole))
         found = found or otel
         if not found:
-            raise self._absent(wanted)
+            raise self._absent(wanted, damage)
         if len(found) > 1:
             newest = sorted(found, key=lambda one: (trace_seconds(one), self._wall(one), one), reverse=True)
             raise AmbiguousTrace(wanted, [one.hex() for one in newest[:_SHOWN]], len(found))
@@ -201,7 +202,7 @@ class Store:
         damage: list[str] = []
         readers = self._holders(trace, damage)
         if entry is None and not readers:
-            raise self._absent(trace.hex())
+            raise self._absent(trace.hex(), damage)
         places = () if entry is None else entry.places
         damage += (text for name in places for text in self._files.files[name].damage)
 
@@ -260,9 +261,9 @@ class Store:
                     continue
         return list(dict.fromkeys(damage))
 
-    def _absent(self, wanted: str) -> CorruptRecord | TraceNotFound:
-        """Why there is no such trace: what is absent and what cannot be read are two things."""
-        damage = [*self._files.damage, *self._unreadable()]
+    def _absent(self, wanted: str, damage: Sequence[str]) -> CorruptRecord | TraceNotFound:
+        """Why there is no such trace: what is absent and what cannot be read, though it can by now, are two things."""
+        damage = list(dict.fromkeys([*self._files.damage, *damage, *self._unreadable()]))
         if damage:
             more = f", and {len(damage) - 1} more" if len(damage) > 1 else ""
             return CorruptRecord(

@@ -15,9 +15,11 @@ from typing import Any
 
 import anyio
 import pytest
+from click.testing import CliRunner
 
 import runtime
 from benchmarks import workload
+from console.app import main
 from runtime.errors import RuntimeMisuse
 from storage import keys
 from storage.log import Log
@@ -245,6 +247,31 @@ def test_a_project_names_its_bucket_and_its_key_file(bucket: Bucket, monkeypatch
     with runtime.Runtime() as again, pytest.raises(runtime.StoreError, match=r"secret\.key is missing"):
         again.run(AGENT, "text")
     assert not key.exists(), "a new key would be no key of this store"
+
+
+def test_the_command_reads_and_tends_a_bucket(bucket: Bucket, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("KITCHENLOG_KEY", KEY)
+    with bucket.kitchen() as kitchen:
+        traces = [kitchen.run(AGENT, text).trace_id for text in ("one", "two")]
+    told = bucket.s3
+    (bucket.folder / "kitchenlog.toml").write_text(
+        f'[s3]\nendpoint = "{told["endpoint"]}"\nregion = "us-east-1"\nprofile = "cook"\npath_style = true\n'
+    )
+    monkeypatch.chdir(bucket.folder)
+
+    def command(*arguments: str) -> str:
+        done = CliRunner().invoke(main, ["--store", bucket.url, *arguments])
+        assert done.exit_code == 0, done.output
+        return done.stdout
+
+    assert all(trace[:8] in command("list") for trace in traces)
+    assert json.loads(command("show", traces[0], "--json"))["trace_id"] == traces[0]
+    assert "2 traces: 2 whole" in command("check", "--full")
+    assert json.loads(command("seal", "--json")) == {"sealed": [], "kept": []}
+    monkeypatch.setenv("KITCHENLOG_KEY", OTHER_KEY)
+    refused = CliRunner().invoke(main, ["--store", bucket.url, "list"])
+    assert refused.exit_code != 0
+    assert "was made with" in " ".join(refused.output.split())
 
 
 def made_id(bucket: Bucket) -> str:
