@@ -22,6 +22,7 @@ from runtime.agent import Agent, NodeSpec
 from runtime.declaration import Bound, StepInfo, describe
 from runtime.effects import ITEM
 from runtime.engine import run_step, run_step_sync
+from runtime.fingerprint.traversal import MUTABLE_GLOBAL
 from runtime.recording import EFFECT
 from runtime.scope import Frame, call_address
 from runtime.unrecorded import run_glue
@@ -88,6 +89,10 @@ class FastPath:
         steps = {spec.name for spec in agent.nodes if spec.kind == "step" and not _NO_NODE.intersection(spec.name)}
         self._verifies = not instead
         self._ordinary = instead.keys() <= steps and all(spec.kind in {"step", "derive"} for spec in agent.nodes)
+        if instead:
+            # What a step that does not run may have left in a global of one that does, the replayer tells.
+            code = [*instead.values(), *(spec.step for spec in agent.nodes)]
+            self._ordinary &= not any(note.startswith(MUTABLE_GLOBAL) for one in code for note in one.fingerprint.notes)
         self._fits: dict[bytes, bool] = {}
 
     async def replay(self, trace: Scanned) -> Outcome | None:

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any, NamedTuple, Protocol
 
 from runtime import failure
+from runtime.ambient import is_direct
 from runtime.declaration import Bound, StepInfo
 from runtime.effects import ITEM, STREAM, EffectCall
 from runtime.oracle import Guard
@@ -112,7 +113,7 @@ class Script:
         """See `Oracle`."""
         place = self.read
         self.read += 1
-        if scope.lane or place >= len(self.draws) or self.draws[place][0] != kind:
+        if is_direct(kind) or scope.lane or place >= len(self.draws) or self.draws[place][0] != kind:
             raise self.give_up()
         return self.draws[place][1]
 

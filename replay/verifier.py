@@ -172,7 +172,8 @@ class Verifier:
             agent = asked.agent or registry.choose(asked.agents, recording)
             budget = None if asked.budget_usd is None else max(0.0, asked.budget_usd - self._spent)
             request = request_of(
-                recording, agent, swap=asked.swap, override=None, live=asked.live, budget_usd=budget, code="current"
+                recording, agent, swap=asked.swap, override=None, live=asked.live, budget_usd=budget, code="current",
+                control=True,
             )  # fmt: skip
         except UnknownAgent as error:
             return _row(recording, "unreplayable", reason=str(error))

@@ -23,6 +23,7 @@ import runtime
 from benchmarks import workload
 from replay.certificate import Entry
 from replay.fast_path import FastPath
+from replay.guard import guarded
 from replay.result import replay, request_of
 from replay.verifier import judge
 from runtime import Graph, effect, effects, lanes, loader, step
@@ -56,7 +57,7 @@ async def told_fast(store: Store, agent: Any, trace: bytes, swap: Any) -> Told |
     found = Sweep(store).read(trace)
     if found is None or found.header.fingerprint != agent.fingerprint:
         return None
-    with effects.replaying(trace.hex()):
+    with effects.replaying(trace.hex()), guarded():
         outcome = await FastPath(agent, same, swap).replay(found)
     if outcome is None or not (outcome.same or swap):
         return None
@@ -66,7 +67,7 @@ async def told_fast(store: Store, agent: Any, trace: bytes, swap: Any) -> Told |
 async def told_fully(store: Store, agent: Any, trace: bytes, swap: Any) -> Told:
     try:
         recording = loader.load(store, trace)
-        request = request_of(recording, agent, swap=swap, override=None, live=None, budget_usd=None, code="current")
+        request = request_of(recording, agent, swap=swap, override=None, live=None, budget_usd=None, code="current", control=True)
         done = await replay(recording, agent, request, redact=same, call="")
     except (StorageError, TypeError, AttributeError, LookupError, ValueError):
         return "unreplayable", ()
@@ -420,6 +421,27 @@ def test_a_manifest_of_another_graph_is_not_told_fast(recorded: Path, tmp_path: 
 def _is_node(frame: Frame) -> bool:
     body = body_of(frame)
     return body is not None and body[0] >= 0
+
+
+SEEN: list[str] = ["first"]
+
+
+def leaves(text: str) -> str:
+    SEEN.append(text)
+    return text
+
+
+def finds(text: str) -> int:
+    return len(SEEN[0]) + len(text)
+
+
+def test_a_global_that_an_unrun_step_may_have_changed_is_the_replayers_to_tell(tmp_path: Path) -> None:
+    graph = Graph("fast.shared", input=str)
+    agent = graph.build(graph.add(finds, graph.add(leaves, graph.input)))
+    with runtime.Runtime(tmp_path) as kitchen:
+        kitchen.run(agent, "one")
+    assert compare(tmp_path, agent, swap={"finds": finds}) == (0, 1)
+    assert compare(tmp_path, agent) == (1, 1)
 
 
 # what leaves the process, or asks for more than is recorded
