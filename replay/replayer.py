@@ -96,7 +96,8 @@ class Replayer(Evaluator):
             return self.override(spec.name, span, self.request.overrides.get(spec.name), spec.codec.encode)
         upstream = [result for result, _ in given if result is None or not result.ok]
         if upstream:
-            return self._skip(spec, span, upstream[0])
+            blocked = [result for result in upstream if result is not None and result.status == "blocked"]
+            return self._skip(spec, span, next(iter(blocked), upstream[0]))  # whichever input comes first
         failed = any(value is not None and value.status in {"error", "timeout"} for value in values)
         if span is not None and span.result.status == "cancelled" and failed:
             # Were the failure that cancelled it gone, it would run: it never finished.

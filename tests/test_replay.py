@@ -457,3 +457,22 @@ def test_values_that_cannot_be_encoded_change_no_result_and_are_unreplayable(
 
     assert replay.certificate["odd"].status == "unreplayable"
     assert "opaque" in replay.certificate["odd"].reason
+
+
+def test_a_node_between_a_failed_and_a_blocked_input_is_blocked(kitchen: runtime.Runtime) -> None:
+    async def broken(turn: Turn) -> int:
+        raise Broken(1)
+
+    async def asks(turn: Turn) -> int:
+        return len(await Llm().chat("never recorded"))
+
+    for order in ((0, 1), (1, 0)):
+        graph = Graph("between", input=Turn)
+        sides = graph.add(side, graph.input, name="one"), graph.add(side, graph.input, name="two")
+        agent = graph.build(graph.add(lambda one, two: one + two, sides[order[0]], sides[order[1]], name="both"))
+        run = kitchen.run(agent, Turn("hello"))
+
+        replay = kitchen.replay(run.trace_id, agent=agent, swap={"one": broken, "two": asks})
+
+        assert replay.certificate["one"].status == "swapped"
+        assert replay.certificate["both"].status == "blocked"
