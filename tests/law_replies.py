@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
 from typing import Any
 
@@ -73,6 +74,9 @@ class Replies:
     def take_label(self, found: Call | None, own: str) -> str:
         label = own if found is None else found.address
         if label in self._taken:
-            label = f"{own}#0"  # no address of a recording, so that no swap names it
+            # One that the recording does not have, of an iteration or item beyond: no swap names it.
+            label = (
+                re.sub(r"\[\d+\](?=/[^/]*\Z)", "[99]", own) if "[" in own.rpartition("/")[0].rpartition("/")[2] else f"{own}#0"
+            )
         self._taken.add(label)
         return label
