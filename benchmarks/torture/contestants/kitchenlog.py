@@ -83,17 +83,22 @@ def _agent(steps: tuple[Step, ...]) -> Any:
     return graph.build(nodes[steps[-1].name])
 
 
+def _runtime(folder: Path, case: Case) -> runtime.Runtime:
+    return runtime.Runtime(folder / "store", entropy="ambient" if case.key.startswith("clock") else "declared")
+
+
 class Kitchenlog:
-    """At its defaults."""
+    """By docs/replay.md."""
 
     facts = Facts(
-        "defaults: nothing goes live; `swap=` for what is exchanged, `agent=` for what is edited",
+        "defaults: nothing goes live; `swap=` for what is exchanged, `agent=` for what is edited; "
+        '`entropy="ambient"` in the two cases of entropy',
     )
 
     async def record(self, folder: Path, url: str, case: Case, given: str) -> Any:
         """Run, and note the trace's id beside the store."""
         os.environ[URL] = url
-        with runtime.Runtime(folder / "store") as kitchen:
+        with _runtime(folder, case) as kitchen:
             try:
                 return (await kitchen.arun(_agent(case.steps), given)).output
             finally:
@@ -106,7 +111,7 @@ class Kitchenlog:
         then = case.then or case.steps
         swap = {step.name: _step(step) for step in then if step.name in case.swapped}
         agent = _agent(case.steps if swap else then)
-        with runtime.Runtime(folder / "store") as kitchen:
+        with _runtime(folder, case) as kitchen:
             try:
                 replay = await kitchen.areplay(note.read_text(), agent=agent, swap=swap)
                 told.said = [*replay.notes, *[str(one) for one in replay.blocked]]
