@@ -16,6 +16,7 @@ from replay.result import Replay
 from replay.selection import Request
 from replay.spelling import spell
 from replay.trace_diff import TraceDiff
+from replay.transcript import issued
 from runtime.agent import Agent
 from runtime.errors import RuntimeMisuse
 from runtime.recording import Recording
@@ -65,8 +66,9 @@ async def replay_isolated(
         {},
     )  # fmt: skip
     blocked = tuple(worker.blocked(one) for one in report.blocked)
+    certificate = issued(Certificate(recording.trace_id, report.certified()), recording, agent, report.trace_id)
     return IsolatedReplay(
-        recording, plan.make(recording, agent, request), Certificate(recording.trace_id, report.certified()), blocked,
+        recording, plan.make(recording, agent, request), certificate, blocked,
         tuple(report.ran), tuple(report.notes), 0.0, None if report.result is None else report.result.result(),
         Replayer(recording, agent, request, redact=redact), call, report.trace_id, tuple(report.controlled), load=load,
     )  # fmt: skip

@@ -13,7 +13,7 @@ import attrs
 import msgspec
 
 from replay.asked import Asked
-from replay.certificate import Issue
+from replay.certificate import Certificate, Issue
 from replay.evaluation import Executed
 from replay.result import Replay
 from runtime import environment
@@ -22,7 +22,7 @@ from runtime.attributes import clean_attributes, clean_log
 from runtime.failure import CANCELLED, STATUS
 from runtime.manifest import describe_agent
 from runtime.recorder import NODE_NESTED, root_span
-from runtime.recording import Call, Result, Span
+from runtime.recording import Call, Recording, Result, Span
 from storage import ids
 from storage.log import Log
 from storage.records import Kind
@@ -31,6 +31,21 @@ from storage.records import Kind
 def write(replay: Replay, log: Log, agent: Agent[Any, Any]) -> str:
     """Record a replay: its trace id."""
     return _Writer(replay, log, agent).write()
+
+
+def issued(certificate: Certificate, recording: Recording, agent: Agent[Any, Any], replay: str) -> Certificate:
+    """A certificate of a replay that was recorded.
+
+    Args:
+        certificate: of the replay.
+        recording: what was replayed.
+        agent: what it was replayed with.
+        replay: the trace of the replay.
+    """
+    made = Issue(
+        replay, agent.name, agent.fingerprint.hex(), recording.fingerprint.hex(), recording.store_id, recording.mac.key_id.hex()
+    )
+    return attrs.evolve(certificate, issue=made, mac=recording.mac)
 
 
 class _Writer:
@@ -42,7 +57,7 @@ class _Writer:
         self._known = _digests(self._recording.spans)
         self._manifest = log.shared((agent.name, agent.fingerprint), functools.partial(describe_agent, agent))
         self._sink = log.begin(ids.new_trace_id())
-        replay.certificate = attrs.evolve(replay.certificate, issue=self._issue(), mac=self._recording.mac)
+        replay.certificate = issued(replay.certificate, self._recording, self._agent, self._sink.trace_id.hex())
 
     def write(self) -> str:
         header = self._recording.stored.header
@@ -66,13 +81,6 @@ class _Writer:
         self._append(Kind.SPAN, root_span(status, 0, now))
         self._append(Kind.END, (status, time.time_ns(), time.time_ns() - now, 0, data, error, 0))
         return self._sink.trace_id.hex()
-
-    def _issue(self) -> Issue:
-        recording, agent = self._recording, self._agent
-        return Issue(
-            self._sink.trace_id.hex(), agent.name, agent.fingerprint.hex(), recording.fingerprint.hex(), recording.store_id,
-            recording.mac.key_id.hex(),
-        )  # fmt: skip
 
     def _append(self, kind: Kind, fields: tuple[Any, ...]) -> int:
         number = self._sink.next_id()
