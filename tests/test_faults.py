@@ -511,8 +511,9 @@ def test_nothing_that_is_read_becomes_code() -> None:
                     assert not (isinstance(node.func, ast.Name) and called in {"eval", "exec", "__import__"}), file
                     if called in {"import_module", "__import__"}:
                         importing.add(file.relative_to(ROOT).as_posix())
-    # The command imports what its arguments and the configuration name; the steps, an installed extra.
-    assert importing == {"console/session.py", "steps/installed.py"}
+    # The command imports what its arguments and the configuration name; the steps, an installed extra; a process that replays for
+    # another one, what that one had in hand.
+    assert importing == {"console/session.py", "steps/installed.py", "replay/spelling.py"}
 
 
 # 32: secrets
