@@ -21,8 +21,9 @@ demo: .venv/.demo
 traffic: .venv/.demo
 	$(BIN)/python -m examples.refund_bot.traffic $(TRAFFIC)
 
+# In as many processes as there are cores, a file in one of them: its fixtures are servers and models.
 test: .venv/.test
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n logical --dist loadfile
 
 test-long: .venv/.test
 	$(BIN)/python -m pytest -m long --timeout 900
