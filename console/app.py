@@ -195,15 +195,18 @@ def rebuild(state: State, *, as_json: bool) -> None:
 @click.option("--certificate", type=click.Path(path_type=Path), help="Write the certificate to this file, as JSON.")
 @replay_options
 @click.option("--isolated", is_flag=True, help="In a process of its own, without sockets and processes (Linux).")
+@click.option("--pace", type=click.Choice(["fast", "recorded"]), default="fast", help="Of the chunks of recorded streams.")
 @click.pass_obj
 @clearly
-def replay(state: State, trace: str, options: ReplayOptions, certificate: Path | None, *, isolated: bool, as_json: bool) -> None:
+def replay(
+    state: State, trace: str, options: ReplayOptions, certificate: Path | None, pace: str, *, isolated: bool, as_json: bool
+) -> None:
     """Replay TRACE with its providers stubbed. Nothing calls a provider that --live does not name.
 
     \b
     Example: kitchenlog replay 48f9c3 --swap retrieve=fixes:retrieve --live needed
     """
-    done = state.runtime.replay(trace, isolated=isolated, **options.keywords(state))
+    done = state.runtime.replay(trace, isolated=isolated, pace=pace, **options.keywords(state))
     if certificate is not None:
         certificate_command.write(done.certificate, certificate)
     if as_json:

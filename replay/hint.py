@@ -16,6 +16,7 @@ def as_call(
     code: str,
     guard: str = "standard",
     control: bool = False,
+    pace: str = "fast",
 ) -> str:
     """The arguments of `runtime.replay`, without `live` and `budget_usd`.
 
@@ -35,6 +36,8 @@ def as_call(
         parts.append(f"guard={guard!r}")
     if control:
         parts.append("control=True")
+    if pace != "fast":
+        parts.append(f"pace={pace!r}")
     return ", ".join(parts)
 
 

@@ -51,9 +51,9 @@ async def replay_isolated(
     Raises:
         RuntimeMisuse: something cannot be sent there or done there; the text says what.
     """
-    if request.live or request.needed or request.overrides:
+    if request.live or request.needed or request.overrides or request.paced:
         raise RuntimeMisuse(
-            "isolated=True takes no live and no override: the process has no sockets, and a value is not sent to it; "
+            "isolated=True takes no live, no override and no pace: the process has no sockets, and a value is not sent to it; "
             "write the value as a step, and swap that in"
         )
     report = await worker.ask(

@@ -151,18 +151,22 @@ def request_of(
     code: str,
     guard: str = "standard",
     control: bool = False,
+    pace: str = "fast",
 ) -> Request:
     """What the caller asked for, its keys resolved.
 
     Raises:
         UnknownAddress: a key names no span.
         BuildError: what stands in for glue is async.
-        ValueError: `code` is neither current nor recorded, or `guard` neither standard nor strict.
+        ValueError: `code` is neither current nor recorded, `guard` neither standard nor strict, or `pace` neither fast nor
+            recorded.
     """
     if code not in {"current", "recorded"}:
         raise ValueError(f"code is 'current' or 'recorded', not {code!r}")
     if guard not in {"standard", "strict"}:
         raise ValueError(f"guard is 'standard' or 'strict', not {guard!r}")
+    if pace not in {"fast", "recorded"}:
+        raise ValueError(f"pace is 'fast' or 'recorded', not {pace!r}")
     parts = parts_of(agent)
     names = [*[spec.name for spec in agent.nodes], *parts]
     known = [*known_addresses(recording, names), *glue_addresses(recording, parts)]
@@ -180,7 +184,7 @@ def request_of(
             raise BuildError(f"swap: {key} is glue, which is computed at once; what is to stand in for it is async")
     return Request(
         swaps, as_selection(override, "override", known), chosen, needed, budget_usd,
-        code == "recorded", guard == "strict", control,
+        code == "recorded", guard == "strict", control, pace == "recorded",
     )  # fmt: skip
 
 

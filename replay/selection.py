@@ -161,6 +161,8 @@ class Request:
     """Whether the guard refuses file writes."""
     control: bool = False
     """Whether a span that runs again for changed input is first repeated on its recorded input."""
+    paced: bool = False
+    """Whether the chunks of streams come at the times at which they came."""
     shift_ns: int = 0
     """By how much the clock of direct use is off, in an audit."""
     seed: bytes = b""

@@ -1,9 +1,10 @@
-"""A recorded stream, delivered at once: its chunks in their order, then the end it had."""
+"""A recorded stream: its chunks in their order, at once or at the pace at which they came, then the end it had."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Self
 
+import anyio
 import anyio.lowlevel
 
 from replay.unknown import opaque
@@ -35,6 +36,8 @@ class AnsweredStream:
         self._live: LiveStream | None = None
         self._recorded: Call | None = None
         self._chunks: list[bytes] = []
+        self._offsets: list[int] = []
+        self._asked_at = 0.0
         self._taken = 0
         self._over = False
 
@@ -48,7 +51,7 @@ class AnsweredStream:
         if self._over:
             raise StopAsyncIteration
         if self._taken < len(self._chunks):
-            await anyio.lowlevel.checkpoint()
+            await self._wait(self._offsets[self._taken])
             chunk = self._answers.decoded(asked, self._chunks[self._taken], self._call.effect.codec)
             self._taken += 1
             return chunk
@@ -89,8 +92,16 @@ class AnsweredStream:
         assert recorded.result.data is not None
         if codec.is_opaque(recorded.result.data):
             raise answers.refuse("unreplayable", opaque(f"the answer of {asked.address}", codec.decode_any(recorded.result.data)))
-        self._chunks, _ = streams.unpack(recorded.result.data)
+        self._chunks, self._offsets = streams.unpack(recorded.result.data)
+        self._asked_at = anyio.current_time()
         return asked
+
+    async def _wait(self, offset_ns: int) -> None:
+        """Until so long after the stream was asked for, where it is to come at the recorded pace."""
+        if self._answers.evaluator.request.paced:
+            await anyio.sleep_until(self._asked_at + offset_ns / 1e9)
+        else:
+            await anyio.lowlevel.checkpoint()
 
     async def _begin_live(self) -> tuple[EffectScope, Ended]:
         answers, asked = self._answers, self._asked
@@ -116,6 +127,8 @@ class AnsweredStream:
                 reason = f"read {asked.address} past its chunk {self._taken}, where the recorded step stopped"
                 raise self._answers.refuse("diverged", reason)
             raise self._answers.refuse_miss(asked)
+        if self._answers.evaluator.request.paced:
+            await self._wait(recorded.duration_ns)
         await self._answers.turn(self._scope.frame, recorded, asked)
         self._over = True
         asked.result = recorded.result

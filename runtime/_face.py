@@ -191,6 +191,7 @@ class Runtime(Opened):
         code: str = "current",
         guard: str = "standard",
         control: bool = False,
+        pace: str = "fast",
         isolated: bool = False,
     ) -> Replay:
         """Replay a trace with its providers stubbed.
@@ -205,8 +206,9 @@ class Runtime(Opened):
             code: "recorded" reuses the values of steps whose code has changed since.
             guard: "strict" also refuses that steps write files; else those are named.
             control: first repeat each span that runs again for changed input on its recorded input.
+            pace: "recorded" delivers the chunks of recorded streams at the times at which they came; by default at once.
             isolated: replay in a process of its own, whose kernel refuses sockets and processes (Linux). The agent and what
-                is swapped in have to be at the top level of a module; without `live` and `override`.
+                is swapped in have to be at the top level of a module; without `live`, `override` and `pace`.
 
         Raises:
             RuntimeMisuse: it cannot be isolated here.
@@ -220,9 +222,12 @@ class Runtime(Opened):
         found = await self.aopen(trace_id)
         chosen = self._agent_of(found, agent)
         request = request_of(
-            found, chosen, swap=swap, override=override, live=live, budget_usd=budget_usd, code=code, guard=guard, control=control
+            found, chosen, swap=swap, override=override, live=live, budget_usd=budget_usd, code=code, guard=guard,
+            control=control, pace=pace,
+        )  # fmt: skip
+        call = as_call(
+            found.trace_id, agent=agent, swap=swap, override=override, code=code, guard=guard, control=control, pace=pace
         )
-        call = as_call(found.trace_id, agent=agent, swap=swap, override=override, code=code, guard=guard, control=control)
         if isolated:
             from replay.isolated import replay_isolated
 

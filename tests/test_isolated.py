@@ -120,8 +120,8 @@ def test_what_cannot_be_sent_is_said(kitchen: runtime.Runtime) -> None:
     asked = kitchen.run(isolated_agents.asking, "a")
     with pytest.raises(runtime.RuntimeMisuse, match="the step for asks has to be imported"):
         kitchen.replay(asked.trace_id, swap={"asks": other}, isolated=True)
-    for options in ({"live": "needed"}, {"override": {"asks": "x"}}):
-        with pytest.raises(runtime.RuntimeMisuse, match="takes no live and no override"):
+    for options in ({"live": "needed"}, {"override": {"asks": "x"}}, {"pace": "recorded"}):
+        with pytest.raises(runtime.RuntimeMisuse, match="takes no live, no override and no pace"):
             kitchen.replay(asked.trace_id, isolated=True, **options)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import time
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import Any, cast
@@ -195,3 +196,76 @@ def test_a_sync_generator_is_refused() -> None:
         @runtime.effect
         def numbers() -> object:
             yield 1
+
+
+@runtime.effect
+async def ticks(name: str) -> AsyncGenerator[str, None]:
+    for number in range(3):
+        await anyio.sleep(0.04 if name == "slow" else 0.025)
+        yield f"{name}{number}"
+
+
+async def merges(text: str) -> list[str]:
+    """Several streams at once, in the order in which their chunks come."""
+    heard: list[str] = []
+
+    async def listen(name: str) -> None:
+        async for chunk in ticks(name):
+            heard.append(chunk)  # noqa: PERF401 - two write to it
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(listen, "slow")
+        group.start_soon(listen, "quick")
+    return heard
+
+
+def test_several_streams_come_at_the_pace_at_which_they_came(tmp_path: Path, backend: str) -> None:
+    agent = agent_of(merges)
+    with runtime.Runtime(tmp_path / "store", backend=backend) as kitchen:
+        run = kitchen.run(agent, "x")
+        took = kitchen.open(run.trace_id).duration_ms or 0.0
+
+        began = time.monotonic()
+        fast = kitchen.replay(run.trace_id)
+        assert time.monotonic() - began < took / 1000, "a replay waits for nothing"
+        assert sorted(kitchen.open(fast.trace_id).spans["read"].result.value) == sorted(run.output)
+
+        began = time.monotonic()
+        paced = kitchen.replay(run.trace_id, pace="recorded")
+        assert paced.certificate.proved, paced.certificate.entries
+        assert paced.output == run.output
+        assert time.monotonic() - began > 0.9 * took / 1000
+        with pytest.raises(ValueError, match="pace is 'fast' or 'recorded'"):
+            kitchen.replay(run.trace_id, pace="slow")
+
+
+@runtime.effect
+async def fails_late(text: str) -> AsyncGenerator[str, None]:
+    yield text
+    await anyio.sleep(0.1)
+    raise Broken("late")
+
+
+async def waits_for_the_fault(text: str) -> str:
+    try:
+        async for _ in fails_late(text):
+            pass
+    except Broken:
+        return "broken"
+    return "whole"
+
+
+def test_the_end_of_a_stream_comes_at_its_pace_too(kitchen: runtime.Runtime) -> None:
+    run = kitchen.run(agent_of(waits_for_the_fault), "x")
+    began = time.monotonic()
+    replay = kitchen.replay(run.trace_id, pace="recorded")
+    assert replay.certificate.proved
+    assert replay.output == "broken"
+    assert time.monotonic() - began > 0.09
+
+
+def test_a_consumer_that_gives_up_at_the_recorded_pace_does_so_where_it_did(kitchen: runtime.Runtime) -> None:
+    run = kitchen.run(agent_of(read_for_a_while), "x")
+    replay = kitchen.replay(run.trace_id, pace="recorded")
+    assert replay.certificate.ok, replay.certificate.entries
+    assert replay.output == 1
