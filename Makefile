@@ -26,7 +26,7 @@ test: .venv/.test
 	$(BIN)/python -m pytest -n logical --dist loadfile
 
 test-long: .venv/.test
-	$(BIN)/python -m pytest -m long --timeout 900 -n logical --dist loadfile
+	$(BIN)/python -m pytest -m long --timeout 900 -n logical --dist loadgroup
 
 check: .venv/.test
 	$(BIN)/ruff check

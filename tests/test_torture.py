@@ -76,6 +76,7 @@ def test_what_a_tool_says_of_itself_excuses_only_what_is_not_right() -> None:
 
 
 @pytest.mark.long
+@pytest.mark.xdist_group("environments")
 @pytest.mark.parametrize("name", [name for name in NAMES if name != "kitchenlog"])
 def test_the_other_adapters_still_run(name: str) -> None:
     try:
