@@ -452,9 +452,11 @@ def test_a_process_that_begins_while_the_store_is_out_of_reach_records_all_the_s
     never(proxy)
     for file in bucket.folder.rglob("*.log"):
         os.utime(file, (1, 1))
+    left = set(bucket.waiting())
+    assert len(left) == 1
     with bucket.kitchen() as kitchen:
         runs.append(kitchen.run(AGENT, "after"))
-        eventually(lambda: len(bucket.waiting()) <= 1)
+        eventually(lambda: left.isdisjoint(bucket.waiting()))
     with bucket.kitchen("two") as guest:
         assert {line.trace_id for line in guest.list()} == {run.trace_id for run in runs}
         assert guest.check(full=True).ok
