@@ -60,6 +60,12 @@ class Bucket:
         told: dict[str, Any] = {"key": KEY, "s3": self.s3, "spool": self.folder / process, **options}
         return runtime.Runtime(self.url, **told)
 
+    def hurry(self, endpoint: str, **settings: float) -> None:
+        """Go another way from now on, with little patience. The store is made before: a server that has just begun takes its time."""
+        with self.kitchen() as kitchen:
+            kitchen._writing()
+        self.endpoint, self.settings = endpoint, settings
+
     def objects(self) -> S3ObjectStore:
         return S3ObjectStore(BUCKET, self.prefix, self.server.settings())
 

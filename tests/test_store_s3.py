@@ -405,7 +405,7 @@ def test_a_server_that_is_killed_loses_nothing_that_was_stored(seaweed: Seaweed,
 def test_while_the_store_is_out_of_reach_runs_go_on_and_the_next_process_sends_them(
     bucket: Bucket, proxy: Proxy, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    bucket.endpoint, bucket.settings = proxy.endpoint, {"deadline": 3.0, "connect_timeout": 0.5, "read_timeout": 1.0}
+    bucket.hurry(proxy.endpoint, deadline=3.0, connect_timeout=0.5, read_timeout=1.0)
     with bucket.kitchen(seal_seconds=0.2) as kitchen:
         runs = [kitchen.run(AGENT, "before")]
         eventually(lambda: runs[0].durable == "stored")
@@ -435,7 +435,7 @@ def test_while_the_store_is_out_of_reach_runs_go_on_and_the_next_process_sends_t
 def test_a_process_that_begins_while_the_store_is_out_of_reach_records_all_the_same(
     bucket: Bucket, proxy: Proxy, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    bucket.endpoint, bucket.settings = proxy.endpoint, {"deadline": 3.0, "connect_timeout": 0.5, "read_timeout": 1.0}
+    bucket.hurry(proxy.endpoint, deadline=3.0, connect_timeout=0.5, read_timeout=1.0)
     with bucket.kitchen() as kitchen:
         runs = [kitchen.run(AGENT, "before")]
     always(proxy, reset)
@@ -466,7 +466,7 @@ def test_a_process_that_begins_while_the_store_is_out_of_reach_records_all_the_s
 def test_a_store_that_answers_late_is_asked_before_it_is_written_to(
     bucket: Bucket, proxy: Proxy, rclone: str, what: str, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    bucket.endpoint, bucket.settings = proxy.endpoint, {"deadline": 3.0, "connect_timeout": 0.5, "read_timeout": 1.0}
+    bucket.hurry(proxy.endpoint, deadline=3.0, connect_timeout=0.5, read_timeout=1.0)
     with bucket.kitchen() as kitchen:
         kitchen.run(AGENT, "before")
     objects = bucket.objects()
@@ -490,7 +490,7 @@ def test_a_store_that_answers_late_is_asked_before_it_is_written_to(
 
 @pytest.mark.parametrize("spoil", [lose_reply, answer(503, "SlowDown", "Please reduce your request rate."), reset])
 def test_a_pack_whose_first_tries_fail_is_there_once(bucket: Bucket, proxy: Proxy, spoil: Any) -> None:
-    bucket.endpoint, bucket.settings = proxy.endpoint, {"deadline": 10.0, "read_timeout": 0.5}
+    bucket.hurry(proxy.endpoint, deadline=10.0, read_timeout=0.5)
     with bucket.kitchen(durable="stored") as kitchen:
         kitchen.run(AGENT, "warm")
         proxy.script = [spoil, spoil]
@@ -502,7 +502,7 @@ def test_a_pack_whose_first_tries_fail_is_there_once(bucket: Bucket, proxy: Prox
 
 
 def test_a_run_that_waits_for_a_store_that_does_not_answer_says_what_was_reached(bucket: Bucket, proxy: Proxy) -> None:
-    bucket.endpoint, bucket.settings = proxy.endpoint, {"deadline": 3.0, "connect_timeout": 0.5, "read_timeout": 1.0}
+    bucket.hurry(proxy.endpoint, deadline=3.0, connect_timeout=0.5, read_timeout=1.0)
     with bucket.kitchen(durable="stored") as kitchen:
         kitchen.run(AGENT, "warm")
         always(proxy, reset)
