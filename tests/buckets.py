@@ -61,7 +61,7 @@ class Bucket:
         return runtime.Runtime(self.url, **told)
 
     def hurry(self, endpoint: str, **settings: float) -> None:
-        """Go another way from now on, with little patience. The store is made before: a server that has just begun takes its time."""
+        """Go another way from now on, with little patience. The store is made before: a new server takes its time."""
         with self.kitchen() as kitchen:
             kitchen._writing()
         self.endpoint, self.settings = endpoint, settings
