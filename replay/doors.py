@@ -51,30 +51,33 @@ def _here() -> tuple[Guard, str] | None:
     return None if guard is None else (guard, frame.address)
 
 
-def _refusing(raw: Any, describe: Describe) -> Any:
+def _watched(raw: Any, describe: Describe, tell: Callable[[Guard, str, str], None]) -> Any:
     @functools.wraps(raw)
     def call(*args: Any, **kwargs: Any) -> Any:
         here = _here()
         if here is not None:
             what = describe(*args, **kwargs)
             if what:
-                raise here[0].refuse(here[1], what)
+                tell(*here, what)
         return raw(*args, **kwargs)
 
     return call
+
+
+def _refuse(guard: Guard, address: str, what: str) -> None:
+    raise guard.refuse(address, what)
+
+
+def _name(guard: Guard, address: str, what: str) -> None:
+    guard.writes(address, what)
+
+
+def _refusing(raw: Any, describe: Describe) -> Any:
+    return _watched(raw, describe, _refuse)
 
 
 def _naming(raw: Any, describe: Describe) -> Any:
-    @functools.wraps(raw)
-    def call(*args: Any, **kwargs: Any) -> Any:
-        here = _here()
-        if here is not None:
-            what = describe(*args, **kwargs)
-            if what:
-                here[0].writes(here[1], what)
-        return raw(*args, **kwargs)
-
-    return call
+    return _watched(raw, describe, _name)
 
 
 def _let_be(raw: Any) -> Any:

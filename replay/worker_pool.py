@@ -139,10 +139,6 @@ class Pool:
         """What to do next."""
         return self.left.popleft() if self.left else None
 
-    def give_back(self, traces: Sequence[bytes]) -> None:
-        """Take back what a worker never began."""
-        self.left.appendleft((traces, False))
-
     def tell(self, trace: bytes, row: Row | None) -> None:
         """Pass on what was told of a trace."""
         self._take(trace, row)

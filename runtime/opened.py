@@ -82,9 +82,10 @@ class Opened(Reading):
     ) -> None:
         if durable not in DURABLE or when_full not in {"wait", "drop"}:
             raise RuntimeMisuse(f"durable is one of {', '.join(DURABLE)}, and when_full is wait or drop")
-        self._goes_away = portable.is_recording(store)
+        self._goes_away = False
+        """Whether what is recorded goes away with this."""
         if portable.is_recording(store):
-            store = portable.unpack(store, self)
+            self._goes_away, store = True, portable.unpack(store, self)
         if entropy not in {"declared", "ambient"}:
             raise RuntimeMisuse(f"entropy is 'declared' or 'ambient', not {entropy!r}")
         self._recorder: type[Recorder] = Recorder

@@ -79,10 +79,11 @@ def read(objects: ObjectStore, place: str) -> Identity | None:
     made, store_id, key_id = fields.get("format"), fields.get("id"), fields.get("key_id")
     if isinstance(made, int) and made > FORMAT:
         raise StoreError(f"the store at {place} is of format {made}; this kitchenlog reads {FORMAT}: install a newer one")
-    if made != FORMAT or not _is_hex(store_id, 16) or not _is_hex(key_id, 8):
+    if made != FORMAT or not is_hex(store_id, 16) or not is_hex(key_id, 8):
         raise StoreError(f"{name} does not describe a store")
     return Identity(bytes.fromhex(store_id), bytes.fromhex(key_id))
 
 
-def _is_hex(text: Any, size: int) -> TypeGuard[str]:
+def is_hex(text: Any, size: int) -> TypeGuard[str]:
+    """Whether it is so many bytes as hexadecimal digits."""
     return isinstance(text, str) and len(text) == 2 * size and _HEX.match(text) is not None

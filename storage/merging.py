@@ -18,9 +18,8 @@ from storage.frames import Frame
 from storage.objects.contract import ObjectInfo, StoreRefused, StoreUnavailable
 from storage.pack.layout import KNOWN_FEATURES, MINOR, Part
 from storage.pack.reader import PackReader
-from storage.pack.writer import PackWriter
-from storage.packs import PackGone, open_pack
-from storage.sealing import Records, holds, shared_of
+from storage.packing import NotPacked, Records, pack, put, shared_of, told
+from storage.packs import PackGone, by_hour, open_pack
 from storage.store import Store
 
 TARGET_BYTES: Final = 32 * 1024 * 1024
@@ -89,11 +88,8 @@ def merge(
     if grace_seconds < MIN_GRACE_SECONDS:
         raise ValueError(f"grace_seconds is at least {MIN_GRACE_SECONDS:.0f}: an upload may take so long, and a reader as well")
     now = store.objects.now()
-    hours: dict[str, list[ObjectInfo]] = {}
-    for info in store.objects.list(keys.HOT):
-        named = keys.parse_pack(info.key)
-        if named is not None and keys.hour_ends(named.hour) + dt.timedelta(seconds=CLOSED_SECONDS) <= now:
-            hours.setdefault(named.hour, []).append(info)
+    over = now - dt.timedelta(seconds=CLOSED_SECONDS)
+    hours = {hour: infos for hour, infos in by_hour(store.objects).items() if keys.hour_ends(hour) <= over}
     marked = frozenset(check.quarantined(store))
     merged: list[Merged] = []
     removed: list[Removed] = []
@@ -160,7 +156,8 @@ class _Hour:
             places = [(by.footer.parts_of(trace)[:1], trace) for trace in old.ids()]
             # In the order of the new pack's blocks, of which a reader keeps one.
             return all(
-                where and _told(old.frames(trace)) <= _told(by.frames(trace)) for where, trace in sorted(places, key=_block)
+                where and set(map(told, old.frames(trace))) <= set(map(told, by.frames(trace)))
+                for where, trace in sorted(places, key=_block)
             )
         except (PackGone, CorruptRecord):
             return False
@@ -217,23 +214,15 @@ class _Hour:
     def _put(self, taken: list[str], replaces: list[str], traces: Records, shared: dict[bytes, bytes]) -> Merged | None:
         # Of the same packs every process makes the same one: the loser of a race finds its own.
         writer_id = hashlib.blake2b("\n".join(replaces).encode(), digest_size=8, person=b"merge").digest()
-        writer = PackWriter(self._store.id, writer_id, self._store.mac, replaces=replaces)
-        for digest, content in shared.items():
-            writer.share(digest, content)
-        for records in traces.values():
-            writer.add(records)
-        pack = writer.build()
         key = keys.pack(self._hour, writer_id, 0)
-        if not holds(PackReader.of_bytes(pack, mac=self._store.mac), traces, shared):
-            self.left += [Left(one, "the pack made of it does not hold what it holds") for one in taken]
+        try:
+            made = pack(self._store, writer_id, traces, shared, replaces=replaces)
+            put(self._store, key, made, traces, shared)
+        except NotPacked as error:
+            self.left += [Left(one, str(error)) for one in taken]
             return None
-        if not self._store.objects.put_new(key, pack):
-            there = PackReader.of_bytes(self._store.objects.get(key, 3 * len(pack)), mac=self._store.mac, name=key)
-            if not holds(there, traces, shared):
-                self.left += [Left(one, f"{key} is there already and does not hold it") for one in taken]
-                return None
         before = sum(self._infos[one].size for one in taken)
-        return Merged(key, tuple(replaces), len(traces), before, len(pack))
+        return Merged(key, tuple(replaces), len(traces), before, len(made))
 
 
 def _values(reader: PackReader, traces: Records) -> dict[bytes, bytes]:
@@ -244,11 +233,7 @@ def _values(reader: PackReader, traces: Records) -> dict[bytes, bytes]:
 
 def _united(first: Iterable[Frame], second: Iterable[Frame]) -> list[Frame]:
     """The records of a trace in two packs, each once. Two that differ under one number are both kept: reading says so."""
-    return list({(one.record, one.kind, one.flags, one.body): one for one in (*first, *second)}.values())
-
-
-def _told(records: Iterable[Frame]) -> set[tuple[int, int, int, bytes]]:
-    return {(one.record, one.kind, one.flags, one.body) for one in records}
+    return list({told(one): one for one in (*first, *second)}.values())
 
 
 def _block(place: tuple[list[Part], bytes]) -> tuple[int, bytes]:

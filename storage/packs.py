@@ -15,7 +15,7 @@ from storage.digest import Mac
 from storage.errors import CorruptRecord
 from storage.objects.contract import ObjectInfo, ObjectNotFound, ObjectStore, Viewable
 from storage.pack.footer import Footer
-from storage.pack.reader import PackReader, glance
+from storage.pack.reader import PackReader, ReadRange, ReadTail, glance
 
 MAX_HELD_BYTES: Final = 256 * 1024 * 1024
 """Of packs that were read, in memory."""
@@ -59,13 +59,8 @@ class Packs:
         """The packs of each hour, newest hour first, those that are replaced among them."""
         if self._listed is not None:
             return self._listed
-        found: dict[str, list[ObjectInfo]] = {}
-        for info in self._objects.list(keys.HOT):
-            named = keys.parse_pack(info.key)
-            if named is not None:
-                found.setdefault(named.hour, []).append(info)
+        found = dict(sorted(by_hour(self._objects).items(), reverse=True))
         self._forget(info.key for infos in found.values() for info in infos)
-        found = dict(sorted(found.items(), reverse=True))
         if self._snapshots:
             self._listed = found
         return found
@@ -145,19 +140,26 @@ class Packs:
                 self._glanced.popitem(last=False)
         return seen
 
-    def forget(self, key: str) -> None:
-        """What was read of a pack is worth nothing any more."""
-        self._readers.pop(key, None)
-        self._glanced.pop(key, None)
-
     def _forget(self, there: Iterable[str]) -> None:
+        """What was read of any other pack is worth nothing any more."""
         left = set(there)
-        for key in [key for key in (*self._readers, *self._glanced) if key not in left]:
-            self.forget(key)
+        for known in (self._readers, self._glanced):
+            for key in known.keys() - left:
+                del known[key]
 
 
-def open_pack(objects: ObjectStore, key: str, mac: Mac) -> PackReader:
-    """A reader of a pack in a store. Raises what `Packs.reader` does."""
+def by_hour(objects: ObjectStore) -> dict[str, list[ObjectInfo]]:
+    """The packs of each hour, those that are replaced among them."""
+    found: dict[str, list[ObjectInfo]] = {}
+    for info in objects.list(keys.HOT):
+        named = keys.parse_pack(info.key)
+        if named is not None:
+            found.setdefault(named.hour, []).append(info)
+    return found
+
+
+def reads(objects: ObjectStore, key: str) -> tuple[ReadTail, ReadRange]:
+    """How a pack in a store is read. Both raise `PackGone` where it is there no more."""
 
     def span(offset: int, length: int) -> bytes:
         try:
@@ -171,7 +173,12 @@ def open_pack(objects: ObjectStore, key: str, mac: Mac) -> PackReader:
         except ObjectNotFound as error:
             raise PackGone(key) from error
 
-    return PackReader(tail, span, mac=mac, name=key)
+    return tail, span
+
+
+def open_pack(objects: ObjectStore, key: str, mac: Mac) -> PackReader:
+    """A reader of a pack in a store. Raises what `Packs.reader` does."""
+    return PackReader(*reads(objects, key), mac=mac, name=key)
 
 
 def otel_matches(footer: Footer, otel: bytes) -> Iterator[bytes]:

@@ -5,15 +5,11 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import re
 import secrets
-from typing import Any, Final
+from typing import Any
 
-from storage.founding import Identity
-
-_FILE: Final = "store.json"
-_ID: Final = re.compile(r"[0-9a-f]{32}\Z")
-_KEY_ID: Final = re.compile(r"[0-9a-f]{16}\Z")
+from storage.founding import Identity, is_hex
+from storage.keys import STORE
 
 
 def remember(folder: str, place: str, identity: Identity) -> None:
@@ -28,10 +24,10 @@ def remember(folder: str, place: str, identity: Identity) -> None:
         OSError: it cannot be written.
     """
     told = {"place": place, "key_id": identity.key_id.hex()}
-    draft = os.path.join(folder, f"{_FILE}.{secrets.token_hex(8)}")
+    draft = os.path.join(folder, f"{STORE}.{secrets.token_hex(8)}")
     with open(draft, "x", encoding="utf-8") as file:
         json.dump(told, file)
-    os.replace(draft, os.path.join(folder, _FILE))
+    os.replace(draft, os.path.join(folder, STORE))
 
 
 def recall(spool: str, place: str) -> Identity | None:
@@ -43,9 +39,9 @@ def recall(spool: str, place: str) -> Identity | None:
     """
     with contextlib.suppress(OSError):
         for name in sorted(os.listdir(spool)):
-            told = _read(os.path.join(spool, name, _FILE)) if _ID.match(name) else {}
+            told = _read(os.path.join(spool, name, STORE)) if is_hex(name, 16) else {}
             key_id = told.get("key_id")
-            if told.get("place") == place and isinstance(key_id, str) and _KEY_ID.match(key_id):
+            if told.get("place") == place and is_hex(key_id, 8):
                 return Identity(bytes.fromhex(name), bytes.fromhex(key_id))
     return None
 

@@ -71,7 +71,6 @@ class Sealer:
         self._kept_numbers: set[int] = set()
         self.unstored: set[int] = set()
         """Sequence numbers of files whose packs are not in the store yet, the one that is being written among them."""
-        self.sealed = self.failures = 0
 
     def start(self) -> None:
         """Start the thread, which looks for files of dead processes first. A process that is ending can start none."""
@@ -183,7 +182,6 @@ class Sealer:
             self._keep(left.name, str(stays))
             self._kept_numbers.add(left.sequence)
         except (StorageError, OSError) as error:
-            self.failures += 1
             self._refused = True
             self._tell(f"{left.name} waits in {self._store.log_folder}: {error}")
             return False
@@ -192,7 +190,6 @@ class Sealer:
             self._keep(left.name, f"{type(error).__name__}: {error}")
             self._kept_numbers.add(left.sequence)
         else:
-            self.sealed += 1
             self._refused = False
             self.unstored.discard(left.sequence)
         left.file.close()
@@ -216,7 +213,6 @@ class Sealer:
                 if stays.damaged:
                     self._keep(name, str(stays))
             except (StorageError, OSError) as error:
-                self.failures += 1
                 self._tell(f"{name} waits in {self._store.log_folder}: {error}")
                 return
             except Exception as error:

@@ -10,17 +10,14 @@ import contextlib
 import fcntl
 import os
 import time
-from collections.abc import Iterable
 from typing import Final, NamedTuple
 
 from storage import frames, keys, locks
 from storage.disk import OS_DISK, Disk
-from storage.errors import CorruptRecord, StorageError, StoreError
+from storage.errors import StoreError
 from storage.ids import NO_TRACE
-from storage.objects.contract import ObjectNotFound, ObjectTooLarge, StoreRefused, StoreUnavailable
-from storage.pack.reader import PackReader
-from storage.pack.writer import TURN_TRACES, PackWriter
-from storage.records import Header, Kind, decode
+from storage.packing import NotPacked, Records, pack, put, shared_of
+from storage.records import Kind
 from storage.store import Store
 from storage.turns import taking_turns
 
@@ -59,10 +56,6 @@ class Stays(Exception):
     def __init__(self, why: str, *, damaged: bool = True) -> None:
         self.damaged = damaged
         super().__init__(why)
-
-
-Records = dict[bytes, list[frames.Frame]]
-"""The records of each trace, in order."""
 
 
 def seal(store: Store, *, disk: Disk = OS_DISK, quiet_seconds: float = QUIET_SECONDS) -> tuple[list[Sealed], list[Kept]]:
@@ -158,15 +151,19 @@ class _Locked:
         header, traces, shared = self._take_apart(data)
         named = keys.parse_log_file(self._name)
         assert named is not None
-        made = {
-            keys.pack(hour, *named): self._pack(header, records, shared) for hour, records in by_hour(traces).items()
-        }  # fmt: skip
-        self._store.ask()
-        for key, (pack, records, values) in made.items():
-            self._put(key, pack, records, values)
+        made: dict[str, tuple[bytes, Records, dict[bytes, bytes]]] = {}
+        try:
+            for hour, records in by_hour(traces).items():
+                values = {digest: shared[digest] for digest in shared_of(records) if digest in shared}
+                made[keys.pack(hour, *named)] = pack(self._store, header.writer, records, values), records, values
+            self._store.ask()
+            for key, (content, records, values) in made.items():
+                put(self._store, key, content, records, values)
+        except NotPacked as error:
+            raise Stays(str(error)) from error
         self._disk.remove(self._path)
         self._disk.sync_folder(self._store.log_folder)
-        return Sealed(self._name, tuple(made), len(traces), len(data), sum(len(pack) for pack, *_ in made.values()))
+        return Sealed(self._name, tuple(made), len(traces), len(data), sum(len(content) for content, *_ in made.values()))
 
     def _take_apart(self, data: bytes) -> tuple[frames.FileHeader, Records, dict[bytes, bytes]]:
         try:
@@ -190,40 +187,6 @@ class _Locked:
                 shared[one.body[:16]] = one.body[16:]
         return header, traces, shared
 
-    def _pack(
-        self, header: frames.FileHeader, traces: Records, shared: dict[bytes, bytes]
-    ) -> tuple[bytes, Records, dict[bytes, bytes]]:
-        """A pack of the traces of an hour, read back, and what it holds."""
-        values = {digest: shared[digest] for digest in shared_of(traces) if digest in shared}
-        writer = PackWriter(self._store.id, header.writer, self._store.mac)
-        try:
-            for digest, content in values.items():
-                writer.share(digest, content)
-            for records in traces.values():
-                writer.add(records)
-            pack = writer.build()
-            reader = PackReader.of_bytes(pack, mac=self._store.mac)
-        except (StorageError, ValueError) as error:
-            raise Stays(f"no pack can be made of it: {error}") from error
-        if not holds(reader, traces, values):
-            raise Stays("the pack made of it does not hold what it holds")
-        return pack, traces, values
-
-    def _put(self, key: str, pack: bytes, traces: Records, shared: dict[bytes, bytes]) -> None:
-        objects = self._store.objects
-        if objects.put_new(key, pack):
-            return
-        # That of a process that ended before it removed the record file, made by another version of a library.
-        try:
-            there = objects.get(key, 3 * len(pack))
-            same = holds(PackReader.of_bytes(there, mac=self._store.mac, name=key), traces, shared)
-        except (StoreUnavailable, StoreRefused):
-            raise
-        except (ObjectNotFound, ObjectTooLarge, StorageError) as error:
-            raise Stays(f"{key} is there already and cannot be read: {error}") from error
-        if not same:
-            raise Stays(f"{key} is there already and does not hold what it holds")
-
 
 def by_hour(traces: Records) -> dict[str, Records]:
     """The traces of each hour."""
@@ -231,30 +194,3 @@ def by_hour(traces: Records) -> dict[str, Records]:
     for trace, records in traces.items():
         hours.setdefault(keys.hour_of(trace), {})[trace] = records
     return hours
-
-
-def shared_of(traces: Records) -> set[bytes]:
-    """The digests of the manifests and environments that these traces name."""
-    named: set[bytes] = set()
-    for records in traces.values():
-        for one in records:
-            if one.kind == Kind.HEADER:
-                with contextlib.suppress(TypeError, CorruptRecord):  # carried as it is: loading the trace says so
-                    header = decode(one.kind, one.body)
-                    if isinstance(header, Header):
-                        named |= {header.manifest, header.environment}
-    return named
-
-
-def holds(reader: PackReader, traces: Records, shared: dict[bytes, bytes]) -> bool:
-    """Whether a pack gives back every record and every shared value."""
-    try:
-        return all(
-            _told(reader.frames(trace)) == _told(records) for trace, records in taking_turns(TURN_TRACES, traces.items())
-        ) and all(reader.shared(digest) == content for digest, content in shared.items())  # fmt: skip
-    except CorruptRecord:
-        return False
-
-
-def _told(records: Iterable[frames.Frame]) -> list[tuple[int, int, int, bytes]]:
-    return [(one.kind, one.flags, one.record, one.body) for one in records]

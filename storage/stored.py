@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Literal, NamedTuple, Protocol
 
 from storage import frames
+from storage.by_kind import ByKind
 from storage.digest import DIGEST_BYTES, Mac
 from storage.errors import CorruptRecord, TraceNotFound, ValueLeftOut
 from storage.pack.block import ELSEWHERE
@@ -138,10 +139,11 @@ class Stored:
             parts.add(name, offset, frame)
         self._records, self._values = parts.records, parts.values
         self.damage = parts.damage
-        self.intents, self.outcomes, self.spans = {}, {}, {}
-        self.annotations, self.links = [], []
-        self.end = None
-        header = self._sort()
+        kinds = ByKind(parts.records)
+        self.intents, self.outcomes, self.spans = kinds.intents, kinds.outcomes, kinds.spans
+        self.annotations, self.links, self.end = kinds.annotations, kinds.links, kinds.end
+        self.damage += (f"record {number} is a second outcome of intent {intent}" for number, intent in kinds.doubled)
+        header = kinds.header
         if header is None:
             parts_there = f"only {found.sources} part{'s' * (found.sources != 1)} of it is there"
             why = "; ".join([*self.damage, *found.damage]) or parts_there
@@ -155,28 +157,6 @@ class Stored:
         self._by_digest: dict[bytes, Ref] | None = None
         self._others: dict[bytes, Stored] = {}
         self._with_vectors: Stored | None = None
-
-    def _sort(self) -> Header | None:
-        header: Header | None = None
-        for number, record in sorted(self._records.items()):
-            match record:
-                case Header():
-                    header = record
-                case Intent():
-                    self.intents[number] = record
-                case Outcome():
-                    if record.intent in self.outcomes:
-                        self.damage.append(f"record {number} is a second outcome of intent {record.intent}")
-                    self.outcomes.setdefault(record.intent, record)
-                case Span():
-                    self.spans[number] = record
-                case Annotation():
-                    self.annotations.append(record)
-                case Link():
-                    self.links.append(record)
-                case End():
-                    self.end = record
-        return header
 
     def _count(self, found: int, in_files: Sequence[str]) -> None:
         end = self.end

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Iterator
 from typing import Final, NamedTuple
 
@@ -13,10 +12,9 @@ import msgspec
 
 from storage import keys
 from storage.errors import CorruptRecord
-from storage.objects.contract import ObjectNotFound
 from storage.pack.layout import REPLAY, Part
 from storage.pack.scan import PackScan, Scanned, Unusual
-from storage.packs import PackGone, Packs
+from storage.packs import PackGone, Packs, reads
 from storage.record_files import RecordFiles
 from storage.store import Store
 
@@ -140,13 +138,6 @@ class Sweep:
         if known is None:
             if len(self._scans) >= _MAX_SCANS:
                 del self._scans[next(iter(self._scans))]
-            objects = self._store.objects
-            try:
-                known = PackScan(
-                    functools.partial(objects.get_tail, key), functools.partial(objects.get_range, key),
-                    mac=self._store.mac, name=key,
-                )  # fmt: skip
-            except ObjectNotFound as error:
-                raise PackGone(key) from error
+            known = PackScan(*reads(self._store.objects, key), mac=self._store.mac, name=key)
         self._scans[key] = known
         return known

@@ -11,7 +11,6 @@ import random
 import shutil
 import subprocess
 import sys
-import threading
 import time
 import zlib
 from collections.abc import Iterator
@@ -39,6 +38,7 @@ from storage.pack.writer import PackWriter
 from storage.sealer import Sealer
 from storage.sealing import seal
 from storage.store import Store
+from tests.at_once import at_once
 from tests.buckets import AGENT, KEY, Bucket, eventually
 from tests.left_behind import leave
 from tests.seaweed import PROFILES, Seaweed, seaweed_server
@@ -183,22 +183,13 @@ def test_many_who_seal_the_same_files_make_each_pack_once(tmp_path: Path) -> Non
         traces.add(kitchen.run(AGENT, f"text {number}").trace_id)
         leave(kitchen)
     made: list[str] = []
-    failed: list[BaseException] = []
 
     def work() -> None:
-        try:
-            store = open_store(folder, create=False)
-            for _ in range(3):
-                made.extend(one.file for one in seal(store, quiet_seconds=0)[0])
-        except BaseException as error:
-            failed.append(error)
+        store = open_store(folder, create=False)
+        for _ in range(3):
+            made.extend(one.file for one in seal(store, quiet_seconds=0)[0])
 
-    threads = [threading.Thread(target=work) for _ in range(6)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert failed == []
+    at_once(work, 6)
     assert len(made) == len(set(made)) == 12
     assert not list(folder.rglob("*.log"))
     with runtime.Runtime(folder) as kitchen:

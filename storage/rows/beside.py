@@ -110,8 +110,7 @@ class RowStore:
         raise StoreError(f"packs of {self._objects!r} went away as often as they were looked for")
 
     def _open(self, progress: Progress) -> Opened:
-        listed = {info.key for info in self._objects.list(keys.HOT)}
-        packs = sorted(key for key in listed if keys.parse_pack(key) is not None)
+        listed, packs = self._list()
         there = [pack for pack in packs if keys.rows(pack) in listed]
         with ThreadPoolExecutor(_FETCHES) as pool:
             told = zip(there, pool.map(self._fetch, there), strict=True)
@@ -147,8 +146,7 @@ class RowStore:
             StoreRefused: rows may not be written here.
         """
         self._damage = []
-        listed = {info.key for info in self._objects.list(keys.HOT)}
-        packs = sorted(key for key in listed if keys.parse_pack(key) is not None)
+        listed, packs = self._list()
         same = made = differed = 0
         for done, pack in enumerate(packs):
             progress(done, len(packs))
@@ -172,6 +170,11 @@ class RowStore:
             self._objects.delete(key)
         progress(len(packs), len(packs))
         return Rebuilt(len(packs), same, made, differed, len(orphans), tuple(self._damage))
+
+    def _list(self) -> tuple[set[str], list[str]]:
+        """What there is, and the packs among it."""
+        listed = {info.key for info in self._objects.list(keys.HOT)}
+        return listed, sorted(key for key in listed if keys.parse_pack(key) is not None)
 
     def _fetch(self, pack: str) -> tuple[str, Head] | None:
         """The rows of a pack as a file of this machine; None where they are not what was written."""

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Literal
 
+from storage.by_kind import ByKind
 from storage.digest import DIGEST_BYTES, Mac
 from storage.errors import CorruptRecord
 from storage.frames import LEFT_OUT, Frame
 from storage.pack.block import IN_LARGE, IN_VECTORS
 from storage.pack.reader import PackReader
-from storage.records import LATE, Annotation, End, Header, Intent, Kind, Link, Outcome, Record, Ref, Span, decode, ref_of
+from storage.records import LATE, Header, Kind, Record, Ref, decode, ref_of
 from storage.rows.trace import Part, RowMaker, TraceRows
 
 _NOT_HERE = LEFT_OUT | IN_LARGE | IN_VECTORS
@@ -32,16 +33,14 @@ class PackedTrace:
     def __init__(self, trace_id: bytes, frames: Iterable[Frame], reader: PackReader, mac: Mac) -> None:
         self.trace_id = trace_id
         self._reader, self._mac = reader, mac
-        self.head: Header | None = None
-        self.intents: dict[int, Intent] = {}
-        self.outcomes: dict[int, Outcome] = {}
-        self.spans: dict[int, Span] = {}
-        self.annotations: list[Annotation] = []
-        self.links: list[Link] = []
-        self.end: End | None = None
         self._values: dict[int, bytes | None] = {}
         self._damaged = False
         seen = self._merge(frames)
+        kinds = ByKind({number: record for number, record in seen.items() if record is not None})
+        self.head, self.end = kinds.header, kinds.end
+        self.intents, self.outcomes, self.spans = kinds.intents, kinds.outcomes, kinds.spans
+        self.annotations, self.links = kinds.annotations, kinds.links
+        self._damaged |= bool(kinds.doubled)
         self._damaged |= any(isinstance(ref, int) and ref not in self._values for ref in self._refs(seen))
         self._counted = sum(number < LATE for number in seen)
         if self.head is not None:
@@ -63,29 +62,7 @@ class PackedTrace:
                 records[frame.record] = decode(frame.kind, frame.body)
             except (TypeError, CorruptRecord):
                 self._damaged = True
-        for number in sorted(records):
-            self._sort(number, records[number])
         return records
-
-    def _sort(self, number: int, record: Record | None) -> None:
-        match record:
-            case Header():
-                self.head = record
-            case Intent():
-                self.intents[number] = record
-            case Outcome():
-                self._damaged |= record.intent in self.outcomes
-                self.outcomes.setdefault(record.intent, record)
-            case Span():
-                self.spans[number] = record
-            case Annotation():
-                self.annotations.append(record)
-            case Link():
-                self.links.append(record)
-            case End():
-                self.end = record
-            case None:
-                return
 
     def _refs(self, records: dict[int, Record | None]) -> Iterator[Ref]:
         return (ref_of(record) for record in records.values() if record is not None)
