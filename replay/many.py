@@ -16,7 +16,7 @@ from replay.verifier import NO_ADDRESS, Request, Verifier
 from replay.worker_pool import Job, Pool, cores
 from runtime.declaration import describe
 from runtime.errors import RuntimeMisuse
-from runtime.listing import facts, summary
+from runtime.listing import facts_of, summary
 from runtime.where import parse
 from storage.store import Store
 from storage.sweep import Sweep
@@ -125,7 +125,7 @@ def _select(
 
     def wanted(trace: bytes) -> bool:
         line = summary(store, trace)
-        return line.status == "damaged" or (line.kind == "run" and (test is None or test(facts(line))))
+        return line.status == "damaged" or (line.kind == "run" and (test is None or test(facts_of(line))))
 
     with store.snapshot():
         given = store.ids() if traces is None else map(store.resolve, traces)

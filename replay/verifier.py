@@ -18,7 +18,7 @@ from runtime import effects, lanes, loader, registry
 from runtime.agent import Agent
 from runtime.errors import UnknownAddress, UnknownAgent
 from runtime.failure import STATUS
-from runtime.listing import attributes_of
+from runtime.listing import attributes_of, facts
 from runtime.recording import Recording
 from runtime.where import Test, parse
 from storage import ids
@@ -117,8 +117,11 @@ class Verifier:
             return _UNSELECTED
         name = trace.trace.hex()
         if self._test is not None:
-            facts = _facts(name, header.agent, STATUS[end.status], end.duration, attributes_of(trace))
-            if not self._test(facts):
+            asked = facts(
+                trace_id=name, agent=header.agent, status=STATUS[end.status], kind=header.kind, duration_ms=end.duration / 1e6,
+                attributes=attributes_of(trace),
+            )  # fmt: skip
+            if not self._test(asked):
                 return _UNSELECTED
         path = self._path(header.agent, header.fingerprint)
         if path is None:
@@ -157,12 +160,14 @@ class Verifier:
             raise
         except (StorageError, TypeError, AttributeError, LookupError, ValueError) as error:
             return _unreadable(trace, str(error))
-        stored = recording.stored
-        if stored.header.kind != "run":
+        kind = recording.stored.header.kind
+        if kind != "run":
             return _UNSELECTED
-        took = None if stored.end is None else stored.end.duration
-        facts = _facts(recording.trace_id, recording.agent, recording.status, took, attributes)
-        if self._test is not None and not self._test(facts):
+        asked = facts(
+            trace_id=recording.trace_id, agent=recording.agent, status=recording.status, kind=kind,
+            duration_ms=recording.duration_ms, attributes=attributes,
+        )  # fmt: skip
+        if self._test is not None and not self._test(asked):
             return _UNSELECTED
         return await self._replayed(recording)
 
@@ -246,8 +251,3 @@ def _unreadable(trace: bytes, reason: str) -> Row:
 def lost(trace: bytes, reason: str) -> Row:
     """The row of a trace whose verification ended with the process."""
     return Row(trace.hex(), "unreplayable", "?", "", float(ids.trace_seconds(trace)), "?", "", reason=reason)
-
-
-def _facts(trace_id: str, agent: str, status: str, took: int | None, attributes: Mapping[str, Any]) -> dict[str, Any]:
-    duration = None if took is None else took / 1e6
-    return {**attributes, "agent": agent, "status": status, "kind": "run", "duration_ms": duration, "trace_id": trace_id}

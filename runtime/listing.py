@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 import attrs
@@ -89,13 +89,23 @@ def summary(store: Store, trace: bytes) -> Listed:
     )
 
 
-def facts(line: Listed) -> dict[str, Any]:
-    """What `where` may ask of a line."""
+def facts(
+    *, trace_id: str, agent: str, status: str, kind: str, duration_ms: float | None, attributes: Mapping[str, Any]
+) -> dict[str, Any]:
+    """What `where` may ask of a trace, here and everywhere."""
     return {
-        **line.attributes,
-        "agent": line.agent,
-        "status": line.status,
-        "kind": line.kind,
-        "duration_ms": line.duration_ms,
-        "trace_id": line.trace_id,
+        **attributes,
+        "agent": agent,
+        "status": status,
+        "kind": kind,
+        "duration_ms": duration_ms,
+        "trace_id": trace_id,
     }
+
+
+def facts_of(line: Listed) -> dict[str, Any]:
+    """What `where` may ask of a line."""
+    return facts(
+        trace_id=line.trace_id, agent=line.agent, status=line.status, kind=line.kind, duration_ms=line.duration_ms,
+        attributes=line.attributes,
+    )  # fmt: skip

@@ -11,7 +11,7 @@ import anyio.to_thread
 
 from runtime import loader
 from runtime.errors import RuntimeMisuse
-from runtime.listing import Listed, facts, summary
+from runtime.listing import Listed, facts_of, summary
 from runtime.recording import Recording
 from runtime.sql import Asked
 from runtime.where import parse
@@ -63,7 +63,7 @@ class Reading(Asked):
                 if limit is not None and len(found) >= limit:
                     break
                 line = summary(store, trace)
-                if test is None or test(facts(line)):
+                if test is None or test(facts_of(line)):
                     found.append(line)
         return found
 
